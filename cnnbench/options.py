@@ -1,0 +1,21 @@
+"""Types that options of models, data sets, optimizers and augmentations may have.
+
+Constructors use these names in their signatures; `catalog` reads the signatures to validate recipes.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[list[Count], Field(min_length=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+DropRate = Annotated[float, Field(ge=0, lt=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "mish"]
+Norm = Literal["batch", "group", "layer", "none"]
+Pool = Literal["max", "avg", "none"]
