@@ -1,5 +1,43 @@
 """Everything a recipe can name, and where it lives. To add a unit: write its file, add its line here."""
 
+import ast
+import importlib
+import importlib.util
+import os
+import sys
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.signatures import (
+    Option,
+    docstring,
+    find_definition,
+    is_file_target,
+    is_foreign,
+    read_module,
+    signature,
+    source_path,
+    split_target,
+)
+
+__all__ = [
+    "Option",
+    "describe",
+    "is_foreign",
+    "names",
+    "options",
+    "options_model",
+    "resolve",
+    "signature",
+    "target",
+]
+
 MODELS = {
     "mlp": "cnnbench.models.mlp:MLP",
     "cnn": "cnnbench.models.cnn:CNN",
@@ -37,3 +75,161 @@ ANALYSES = {
     "confusion_matrix": "cnnbench.analyses.confusion_matrix:ConfusionMatrix",
     "stability": "cnnbench.analyses.stability:Stability",
 }
+
+KINDS: dict[str, dict[str, str]] = {
+    "model": MODELS,
+    "dataset": DATASETS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
+    "analysis": ANALYSES,
+}
+# what a plugin file may define, as dicts of name -> class or function
+PLUGIN_TABLES = {
+    "MODELS": "model",
+    "DATASETS": "dataset",
+    "ANALYSES": "analysis",
+    "AUGMENTATIONS": "augmentation",
+}
+# parameters that stand in [train] rather than among the optimizer's options
+NOT_OPTIONS = {"optimizer": ("lr", "weight_decay")}
+
+
+def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> str:
+    """Where a name lives ("module:Name"); `plugins` are absolute paths. Unknown names are KeyErrors."""
+    if kind not in KINDS:
+        raise ValueError(f"no such kind: {kind}")
+    for path in plugins:
+        if name in (table := plugin_table(path).get(kind, {})):
+            return table[name]
+    if name in KINDS[kind]:
+        return KINDS[kind][name]
+    if kind == "augmentation":
+        return albumentations_targets()[name]
+    raise KeyError(name)
+
+
+def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
+    """Every name of a kind, ours first; augmentations include albumentations' whole vocabulary."""
+    known = dict.fromkeys(KINDS[kind])
+    for path in plugins:
+        known.update(dict.fromkeys(plugin_table(path).get(kind, {})))
+    if kind == "augmentation":
+        known.update(dict.fromkeys(albumentations_targets()))
+    return list(known)
+
+
+def options(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> list[Option]:
+    """The options a recipe may set for a unit."""
+    left_out = NOT_OPTIONS.get(kind, ())
+    return [option for option in signature(target(kind, name, plugins)) if option.name not in left_out]
+
+
+def options_model(target: str, exclude: tuple[str, ...] = ()) -> type[BaseModel]:
+    """A strict pydantic model of the target's options: no unknown keys, no silent conversion, no NaN."""
+    return _model_of(tuple(option for option in signature(target) if option.name not in exclude))
+
+
+# few and small, so kept for good; options compare by value, defaults such as lists included
+_models: list[tuple[tuple[Option, ...], type[BaseModel]]] = []
+
+
+def _model_of(options: tuple[Option, ...]) -> type[BaseModel]:
+    for known, model in _models:
+        if known == options:
+            return model
+    fields: dict[str, Any] = {}
+    for option in options:
+        annotation = _lax_tuples(option.annotation)
+        if option.readable:
+            fields[option.name] = (annotation, option.default)
+        else:
+            fields[option.name] = (annotation | None, None)
+    config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+    model = create_model("Options", __config__=config, **fields)
+    _models.append((options, model))
+    return model
+
+
+def _lax_tuples(annotation: Any) -> Any:
+    """TOML has lists only, so a tuple option takes a list; its elements stay strict."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return Annotated[annotation, Field(strict=False)]
+    if origin in (Union, UnionType):
+        return Union[tuple(_lax_tuples(arg) for arg in args)]  # noqa: UP007
+    return annotation
+
+
+def describe(target: str) -> str:
+    """The first line of the target's docstring."""
+    return docstring(target)
+
+
+def resolve(target: str) -> Any:
+    """Imports and returns the class or function. Raises CnnbenchError where a plugin cannot be imported."""
+    module_name, name = split_target(target)
+    if is_foreign(target):
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network
+    if not is_file_target(target):
+        return getattr(importlib.import_module(module_name), name)
+    private = f"_cnnbench_plugin_{Path(module_name).stem}_{sha256(module_name.encode()).hexdigest()[:8]}"
+    if private not in sys.modules:
+        spec = importlib.util.spec_from_file_location(private, module_name)
+        if spec is None or spec.loader is None:
+            raise CnnbenchError(f"{module_name} cannot be imported as a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[private] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[private]
+            raise CnnbenchError(f"{module_name} failed on import: {type(error).__name__}: {error}") from error
+    return getattr(sys.modules[private], name)
+
+
+def plugin_table(path: str) -> dict[str, dict[str, str]]:
+    """{kind: {name: target}} that a plugin file defines, read without importing it."""
+    module = read_module(path)
+    tables: dict[str, dict[str, str]] = {}
+    for variable, kind in PLUGIN_TABLES.items():
+        value = module.constant(variable)
+        if value is None:
+            continue
+        if not isinstance(value, ast.Dict):
+            raise CnnbenchError(_not_written_out(path, value, variable))
+        for key, item in zip(value.keys, value.values, strict=True):
+            match key, item:
+                case ast.Constant(value=str(name)), ast.Name(id=unit):
+                    find_definition(f"{path}:{unit}")
+                    tables.setdefault(kind, {})[name] = f"{path}:{unit}"
+                case _:
+                    raise CnnbenchError(_not_written_out(path, item, variable))
+    if not tables:
+        raise CnnbenchError(f"{path} defines none of {', '.join(PLUGIN_TABLES)}")
+    return tables
+
+
+def _not_written_out(path: str, node: ast.expr, variable: str) -> str:
+    return f'{path}:{node.lineno}: {variable} must be written out as {{"name": Class}}'
+
+
+@lru_cache(maxsize=1)
+def albumentations_targets() -> dict[str, str]:
+    """Every transform of albumentations, found in its source: importing it takes seconds and torch along."""
+    init = source_path("albumentations")
+    found: dict[str, str] = {}
+    if init is None:
+        return found
+    for path in sorted((init.parent / "augmentations").glob("*/*.py")):
+        if path.name == "__init__.py" or "functional" in path.name:
+            continue
+        parts = path.relative_to(init.parent).with_suffix("").parts
+        module = read_module(".".join(("albumentations", *parts)))
+        exported = module.constant("__all__")
+        for name in ast.literal_eval(exported) if exported is not None else ():
+            if isinstance(module.definition(name), ast.ClassDef) and not name.startswith("Base"):
+                found[name] = f"{module.name}:{name}"
+    return found

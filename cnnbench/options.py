@@ -9,6 +9,7 @@ from pydantic import Field
 
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[list[Count], Field(min_length=1)]
+Widths = list[Count]  # may be empty
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -19,3 +20,6 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "mish"]
 Norm = Literal["batch", "group", "layer", "none"]
 Pool = Literal["max", "avg", "none"]
+Block = Literal["basic", "bottleneck"]
+Stem = Literal["3x3", "7x7"]
+Anneal = Literal["cosine", "linear"]

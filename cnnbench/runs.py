@@ -1,16 +1,36 @@
-"""A run on disk: one directory per variant and seed, written atomically, `result.json` last."""
+"""A run on disk: one directory per variant and seed, each file written whole, `result.json` last."""
 
+import hashlib
+import io
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from cnnbench import files
+from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     Predictions = dict[str, "np.ndarray[Any, Any]"]
 
 Row = dict[str, Any]
+
+# A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
+# does not notice a changed byte.
+STATE_HEADER = b"cnnbench state 1\n"
+
+
+class BusyError(CnnbenchError):
+    """Another process is training this run."""
+
+
+class DamagedError(Exception):
+    """A file of a run cannot be read as what it should be."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +47,169 @@ class Run:
     def seed(self) -> int:
         return int(self.path.name.removeprefix("seed"))
 
+    @property
+    def label(self) -> str:
+        return f"{self.variant} seed {self.seed}"
+
+    # What a finished run says. These raise DamagedError where a file is not what it should be.
+
     def config(self) -> dict[str, Any]:
         """The run's resolved settings as they were asked for."""
-        return json.loads((self.path / "config.json").read_text())
+        return read_json(self.path / "config.json")
 
     def history(self) -> list[Row]:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
-        text = (self.path / "history.jsonl").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        path = self.path / "history.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise DamagedError(f"{path}: {error}") from error
 
     def result(self) -> dict[str, Any] | None:
         """What was measured, or None while the run is not complete."""
         path = self.path / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     def predictions(self) -> "Predictions":
         """`test_predictions`, `test_targets`, `val_predictions`, `val_targets`: integer class indices, (N,) each."""
+        import zipfile
+
         import numpy as np
 
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        path = self.path / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DamagedError(f"{path}: {error}") from error
+
+    # What a run in training writes.
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; raises BusyError while another one does. The system frees it on a kill."""
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(f"{self.path} is being trained by another process; it is left alone") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        files.write(self.path / "config.json", json.dumps(config, indent=2) + "\n")
+
+    def write_history(self, rows: Sequence[Row]) -> None:
+        files.write(self.path / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Writes what training needs to go on; the last state before it is kept beside it."""
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        payload = buffer.getbuffer()
+        digest = hashlib.sha256(payload).hexdigest().encode()
+        with files.replacing(self._state) as temporary:
+            with temporary.open("wb") as file:
+                file.writelines((STATE_HEADER, digest, b"\n", payload))
+            if self._state.exists():
+                self._state.replace(self._previous_state)
+
+    def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The last good state (tensors on the CPU) or None, and a sentence for each state that was not good."""
+        problems = []
+        for path in (self._state, self._previous_state):
+            try:
+                return read_state(path), problems
+            except FileNotFoundError:
+                continue
+            except DamagedError as error:
+                problems.append(str(error))
+        return None, problems
+
+    def finish(
+        self, result: Mapping[str, Any], predictions: "Predictions | None", weights: "Mapping[str, Tensor] | None"
+    ) -> None:
+        """Writes predictions and best weights, then the result that makes the run complete; drops the states."""
+        import numpy as np
+        from safetensors.torch import save_file
+
+        if predictions is not None:
+            with files.replacing(self.path / "predictions.npz") as temporary:
+                np.savez_compressed(temporary, **cast("Any", predictions))
+        if weights is not None:
+            with files.replacing(self.path / "best.safetensors") as temporary:
+                save_file({name: value.cpu().contiguous() for name, value in weights.items()}, temporary)
+        files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+        self._state.unlink(missing_ok=True)
+        self._previous_state.unlink(missing_ok=True)
+
+    def set_aside(self) -> Path:
+        """Moves all files of the run to `.old/` of its recipe, and returns where they are now."""
+        old = self.path.parent.parent / ".old"
+        number = 1
+        while (target := old / f"{self.variant}-{self.path.name}-{number}").exists():
+            number += 1
+        target.mkdir(parents=True)
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                path.replace(target / path.name)
+        return target
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "state.pt"
+
+    @property
+    def _previous_state(self) -> Path:
+        return self.path / "state.previous.pt"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises DamagedError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path}: expected a JSON object")
+    return content
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in a file; raises DamagedError where a byte of it is not as it was written."""
+    import torch
+
+    content = path.read_bytes()
+    header, digest, payload = content[: len(STATE_HEADER)], content[len(STATE_HEADER) :][:64], content[82:]
+    if header != STATE_HEADER or hashlib.sha256(payload).hexdigest().encode() != digest:
+        raise DamagedError(f"{path} is damaged")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Each setting that is not the same in both, as "train.epochs 8 → 10"."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{key} {json.dumps(before.get(key))} → {json.dumps(after.get(key))}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key) != after.get(key)
+    ]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -25,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the sentence that says what it shows; cells are numbers or text, None is shown as a dash."""
+    """A table with the sentence that says what it shows; a cell of None is shown as a dash."""
 
     name: str
     title: str
@@ -36,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Subject:
-    """What an analysis looks at: the complete runs of one recipe, in the recipe's order of variants, seeds ascending."""
+    """What an analysis looks at: the complete runs of a recipe, in its order of variants, seeds ascending."""
 
     recipe: str
     title: str
@@ -49,6 +49,31 @@ class Subject:
         for run in self.runs:
             grouped.setdefault(run.variant, []).append(run)
         return grouped
+
+    def trained(self) -> dict[str, list[Run]]:
+        """Runs that ended well by variant, in order; an empty list where all diverged."""
+        return {
+            name: [run for run in runs if _status(run) == "complete"]
+            for name, runs in self.variants().items()
+        }
+
+    def diverged(self) -> dict[str, list[Run]]:
+        """Runs that diverged by variant, in order; only variants that have such runs."""
+        found = {
+            name: [run for run in runs if _status(run) == "diverged"]
+            for name, runs in self.variants().items()
+        }
+        return {name: runs for name, runs in found.items() if runs}
+
+    def diverged_note(self) -> str:
+        """For the end of a caption: a sentence that names the diverged runs, or nothing."""
+        named = [f"{name} seed {run.seed}" for name, runs in self.diverged().items() for run in runs]
+        return f" Diverged, so not counted: {', '.join(named)}." if named else ""
+
+
+def _status(run: Run) -> str | None:
+    result = run.result()
+    return None if result is None else str(result["status"])
 
 
 class Analysis(ABC):

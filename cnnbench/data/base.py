@@ -1,6 +1,6 @@
-"""What a data set is once loaded: three splits of uint8 images and their targets."""
+"""What a data set is as published and once prepared: three splits of uint8 images and their targets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Source:
 class Split:
     """Some rows of shared tensors, so that train and validation stand in memory once."""
 
-    images: Tensor  # (M, C, H, W) uint8, shared between splits
+    images: Tensor  # (M, C, H, W) uint8 in channels-last layout, shared between splits
     targets: Tensor  # (M,) int64
     rows: Tensor  # (N,) int64: which of the M belong to this split
 
@@ -29,9 +29,11 @@ class Split:
         return len(self.rows)
 
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) uint8 and targets (B,) at these positions within the split."""
-        rows = self.rows[positions]
-        return self.images[rows], self.targets[rows]
+        """Images (B, C, H, W) uint8, channels last, and targets (B,) at these positions within the split."""
+        rows = self.rows.index_select(0, positions)
+        # index_select copies an image whose pixels lie together as one block; indexing goes byte by byte
+        pixels = self.images.permute(0, 2, 3, 1).index_select(0, rows)
+        return pixels.permute(0, 3, 1, 2), self.targets.index_select(0, rows)
 
     def all_targets(self) -> Tensor:
         """Targets (N,) of the split in order."""
@@ -39,6 +41,10 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.targets.to(device), self.rows.to(device))
+
+    def sharing(self, other: "Split") -> "Split":
+        """This split on the storage of `other`, which holds the same images."""
+        return Split(other.images, other.targets, self.rows.to(other.rows.device))
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,10 @@ class Dataset:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The data set on a device; images that train and val share are copied once."""
+        train = self.train.to(device)
+        shared = self.val.images is self.train.images
+        val = self.val.sharing(train) if shared else self.val.to(device)
+        return replace(self, train=train, val=val, test=self.test.to(device))

@@ -1,0 +1,70 @@
+# `make` alone lists what there is. Everything runs inside .venv, which is made where it is missing.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+RUNS    ?= runs
+# Processes of the tests. One thread each: two processes that fight for the same cores are slower than one.
+WORKERS ?= 2
+# Handed to the command as it is: make all ARGS="--device cuda", make test ARGS="-m slow", make bench ARGS=--json
+ARGS    ?=
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV        := $(shell uv --version >/dev/null 2>&1 && echo uv)
+
+# A recipe's answer stands where the recipe does: recipes/a/b.toml -> runs/a/b/report.md (runs/a/b+quick when reduced).
+REDUCED := $(filter-out 0 no false,$(QUICK))
+SUFFIX  := $(if $(REDUCED),+quick)
+RECIPES := $(sort $(shell find recipes -name '*.toml'))
+REPORTS := $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/report.md,$(RECIPES))
+
+.DEFAULT_GOAL := help
+# Recipes one after another: two trainings at a time would spoil each other's measured times.
+.NOTPARALLEL:
+.PHONY: help quickstart install .venv test lint format all bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[.a-z][a-z_-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+quickstart: $(INSTALLED) ## install and answer a first question on embedded data (no download)
+	@$(BIN)/cnnbench recipe recipes/quickstart.toml --runs $(RUNS) $(ARGS)
+
+install: $(INSTALLED) ## make .venv and install everything into it
+
+.venv: $(INSTALLED)
+
+# uv does it in under a minute; pip does it too, from the release on that knows dependency groups.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifneq ($(UV),)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --group dev --editable .
+else
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --constraint constraints.txt --group dev --editable .
+endif
+	@touch $@
+
+test: $(INSTALLED) ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(INSTALLED) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## rewrite the files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+all: $(REPORTS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
+	$(BIN)/cnnbench compare $(patsubst %/report.md,%,$(REPORTS))
+
+$(REPORTS): $(RUNS)/%$(SUFFIX)/report.md: recipes/%.toml | $(INSTALLED)
+	$(BIN)/cnnbench recipe $< --runs $(RUNS) $(if $(REDUCED),--quick) $(ARGS)
+
+bench: $(INSTALLED) ## measure images per second against the loop of a notebook
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+clean: ## remove .venv and caches; data/ and runs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	find cnnbench tests benchmarks -name __pycache__ -type d -exec rm -rf {} +

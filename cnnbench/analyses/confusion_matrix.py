@@ -1,0 +1,186 @@
+"""Which classes are taken for which others: test predictions of all seeds of a variant, in one matrix."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnbench.analyses import plots
+from cnnbench.analyses.base import Analysis, Figure, Subject, Table
+from cnnbench.options import Count
+from cnnbench.runs import DamagedError, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure as MplFigure
+
+Counts = NDArray[np.int64]  # (num_classes, num_classes): row = true class, column = predicted class
+
+MOST_PER_PICTURE = 6
+MOST_SMALL = 12  # classes whose cells can be annotated in a panel of half the width
+MOST_ANNOTATED = 20
+TICKS = (0, 2, 10, 25, 50, 75, 100)
+
+
+def count_confusions(targets: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
+    """How many images of each true class (row) were predicted as each class (column); both inputs (N,)."""
+    cells = targets.astype(np.int64) * num_classes + predictions.astype(np.int64)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def shares_of(counts: Counts) -> NDArray[np.float64]:
+    """Each row in % of its class; NaN where a class has no image."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(
+        100.0 * counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0
+    )
+    return shares
+
+
+def most_confused(counts: Counts, num_pairs: int) -> list[tuple[int, int, int, float]]:
+    """The commonest mistakes, largest share first: (true, predicted, images, share of the class in %)."""
+    shares = shares_of(counts)
+    mistakes = [
+        (int(true), int(predicted), int(counts[true, predicted]), float(shares[true, predicted]))
+        for true, predicted in np.argwhere(counts)
+        if true != predicted
+    ]
+    return sorted(mistakes, key=lambda mistake: (-mistake[3], mistake[0], mistake[1]))[:num_pairs]
+
+
+class ConfusionMatrix(Analysis):
+    """What each variant mistakes for what on the test images."""
+
+    def __init__(self, *, num_pairs: Count = 5) -> None:
+        self.num_pairs = num_pairs
+
+    def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
+        """Yields pictures of up to six variants each, and a table of the commonest mistakes."""
+        matrices: dict[str, Counts] = {}
+        used: dict[str, int] = {}
+        unreadable: list[str] = []
+        for name, runs in subject.trained().items():
+            found = []
+            for run in runs:
+                try:
+                    found.append(_counts(run, len(subject.classes)))
+                except DamagedError:
+                    unreadable.append(f"{name} seed {run.seed}")
+            if found:
+                matrices[name], used[name] = np.sum(found, axis=0), len(found)
+        note = subject.diverged_note()
+        if unreadable:
+            note += f" Predictions could not be read, so not counted: {', '.join(unreadable)}."
+        if not matrices:
+            return
+        per_picture = 1 if MOST_SMALL < len(subject.classes) <= MOST_ANNOTATED else MOST_PER_PICTURE
+        names = list(matrices)
+        pictures = [names[start : start + per_picture] for start in range(0, len(names), per_picture)]
+        for number, shown in enumerate(pictures, start=1):
+            which = f" ({number} of {len(pictures)})" if len(pictures) > 1 else ""
+            yield Figure(
+                name="confusion_matrix" if len(pictures) == 1 else f"confusion_matrix_{number}",
+                title=f"Confusion matrices on the test images{which}",
+                caption=_caption(shown, used, len(subject.classes)) + note,
+                figure=_draw({name: matrices[name] for name in shown}, subject.classes),
+            )
+        yield Table(
+            name="confused_pairs",
+            title="Commonest mistakes",
+            caption=f"The {self.num_pairs} largest shares of a true class that were predicted as another, by "
+            "variant; images are summed over seeds." + note,
+            columns=["variant", "true class", "predicted as", "share of the true class (%)", "images"],
+            rows=[
+                [name, subject.classes[true], subject.classes[predicted], round(share, 2), images]
+                for name, counts in matrices.items()
+                for true, predicted, images, share in most_confused(counts, self.num_pairs)
+            ],
+        )
+
+
+def _counts(run: Run, num_classes: int) -> Counts:
+    arrays = run.predictions()
+    return count_confusions(arrays["test_targets"], arrays["test_predictions"], num_classes)
+
+
+def _caption(shown: Sequence[str], used: dict[str, int], num_classes: int) -> str:
+    seeds = sorted({used[name] for name in shown})
+    summed = "one seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds summed"
+    text = f"Each row is a true class and adds up to 100 % ({summed}); the diagonal is what was recognized."
+    if num_classes <= MOST_ANNOTATED:
+        text += " Cells are in %; an empty one is at most 0.5 %."
+    return (
+        text
+        + " The color scale is the same for all and stretched at its low end, so that rare mistakes show."
+    )
+
+
+def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import PowerNorm
+
+    columns = 1 if len(matrices) == 1 else 2
+    rows = math.ceil(len(matrices) / columns)
+    height = 5.8 if columns == 1 else 0.9 + 3.05 * rows
+    figure, grid = plots.new_figure(rows, columns, height=height)
+    norm = PowerNorm(0.5, vmin=0, vmax=100)
+    scale = ScalarMappable(norm=norm, cmap="Blues")
+    names = plots.short_names(list(matrices), 48 if columns == 1 else 26)
+    for place, (axes, name, counts) in enumerate(zip(grid, names, matrices.values(), strict=False)):
+        axes.set_title(name, fontsize=plots.TEXT_SIZE, color=plots.INK, loc="left", fontweight="bold")
+        _draw_one(
+            axes,
+            shares_of(counts),
+            norm,
+            font_size=9.0 if columns == 1 and len(classes) <= MOST_SMALL else 6.8,
+        )
+        small = columns > 1 or len(classes) > MOST_SMALL
+        _name_classes(axes, classes, leftmost=place % columns == 0, topmost=place < columns, small=small)
+    for axes in grid[len(matrices) :]:
+        axes.set_visible(False)
+    bar = figure.colorbar(
+        scale,
+        ax=grid,
+        ticks=list(TICKS),
+        location="right",
+        shrink=min(1.0, 4.0 / height),
+        aspect=30,
+        pad=0.02,
+    )
+    bar.set_label("share of the true class (%)", fontsize=plots.TEXT_SIZE, color=plots.INK)
+    bar.ax.tick_params(labelsize=plots.SMALL_SIZE, colors=plots.INK, length=0)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_one(axes: "Axes", shares: NDArray[np.float64], norm: "Normalize", font_size: float) -> None:
+    axes.grid(False)
+    axes.set_facecolor("#eeeeee")  # classes without an image
+    axes.imshow(shares, norm=norm, cmap="Blues", aspect="equal", interpolation="nearest")
+    axes.spines[:].set_visible(False)
+    if len(shares) > MOST_ANNOTATED:
+        return
+    for (row, column), share in np.ndenumerate(shares):
+        if share > 0.5:
+            axes.text(
+                column, row, f"{share:.0f}", ha="center", va="center", fontsize=font_size,
+                color="white" if share > 30 else plots.INK,
+            )  # fmt: skip
+
+
+def _name_classes(
+    axes: "Axes", classes: Sequence[str], *, leftmost: bool, topmost: bool, small: bool
+) -> None:
+    """Names all classes, or as many as stand apart, on the outer axes only (the top row is always full)."""
+    step = 1 if len(classes) <= MOST_ANNOTATED else math.ceil(len(classes) / 10)
+    places = range(0, len(classes), step)
+    names = plots.short_names([str(classes[place]) for place in places], 16)
+    size = 7.5 if small else plots.SMALL_SIZE
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(places, names if topmost else [], fontsize=size, rotation=90)
+    axes.set_yticks(places, names if leftmost else [], fontsize=size)
+    plots.label_axes(axes, "predicted class" if topmost else "", "true class" if leftmost else "")

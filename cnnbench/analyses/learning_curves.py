@@ -1,0 +1,280 @@
+"""Learning curves: loss and accuracy of train and validation, epoch by epoch, with the spread over seeds."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cnnbench.analyses import plots
+from cnnbench.analyses.base import Analysis, Figure, Subject
+from cnnbench.analyses.placing import spread
+from cnnbench.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MplFigure
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
+
+Band = Literal["range", "std"]
+BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
+MOST_IN_ONE = 6  # variants that still can be told apart in one picture
+ZOOM_FROM = 4  # epochs; from here on the second half has a panel of its own
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The mean over seeds by epoch, and a band around it (equal to the mean where there is one seed)."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What is drawn of one variant."""
+
+    name: str
+    style: plots.Style
+    train: Curve
+    val: Curve
+    diverged: list[Curve]
+    best_epoch: int | None
+
+
+def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curve:
+    """Mean and band of a value by epoch, over the seeds that have it."""
+    epochs = sorted(set().union(*seeds)) if seeds else []
+    mean, low, high = [], [], []
+    for epoch in epochs:
+        values = [seed[epoch] for seed in seeds if epoch in seed]
+        center = math.fsum(values) / len(values)
+        half = math.sqrt(math.fsum((v - center) ** 2 for v in values) / max(len(values) - 1, 1))
+        mean.append(center)
+        low.append(min(values) if band == "range" else center - half)
+        high.append(max(values) if band == "range" else center + half)
+    return Curve(epochs, mean, low, high, sum(1 for seed in seeds if seed))
+
+
+def _values(run: Run, key: str, scale: float) -> dict[int, float]:
+    """The finite values of a column of the history, by epoch."""
+    rows = ((row["epoch"], row.get(key)) for row in run.history())
+    return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}
+
+
+class LearningCurves(Analysis):
+    """How fast each variant learns, and how far training runs ahead of validation."""
+
+    def __init__(self, *, band: Band = "range") -> None:
+        self.band: Band = band
+
+    def analyse(self, subject: Subject) -> Iterator[Figure]:
+        """Yields one picture of accuracy and one of loss; a measure of which nothing is known is left out."""
+        for measure, label, scale in (
+            ("accuracy", "accuracy (%)", 100.0),
+            ("loss", "loss (cross entropy)", 1.0),
+        ):
+            lines = self._lines(subject, measure, scale)
+            if any(line.val.epochs or line.train.epochs or line.diverged for line in lines):
+                draw = _overlaid if len(lines) <= MOST_IN_ONE else _small_multiples
+                yield Figure(
+                    name=f"learning_curves_{measure}",
+                    title=f"Learning curves: {measure}",
+                    caption=self._caption(subject, lines, measure),
+                    figure=draw(lines, label),
+                )
+
+    def _lines(self, subject: Subject, measure: str, scale: float) -> list[_Lines]:
+        trained, diverged = subject.trained(), subject.diverged()
+        lines = []
+        for index, (name, runs) in enumerate(trained.items()):
+            accuracy = curve_of([_values(run, "val_accuracy", 1.0) for run in runs])
+            best = max(range(len(accuracy.mean)), key=accuracy.mean.__getitem__) if accuracy.epochs else None
+            broken = [curve_of([_values(run, f"val_{measure}", scale)]) for run in diverged.get(name, [])]
+            lines.append(
+                _Lines(
+                    name,
+                    plots.style_of(index),
+                    curve_of([_values(run, f"train_{measure}", scale) for run in runs], self.band),
+                    curve_of([_values(run, f"val_{measure}", scale) for run in runs], self.band),
+                    [curve for curve in broken if curve.epochs],
+                    accuracy.epochs[best] if best is not None else None,
+                )
+            )
+        return lines
+
+    def _caption(self, subject: Subject, lines: Sequence[_Lines], measure: str) -> str:
+        several = any(max(line.val.num_seeds, line.train.num_seeds) > 1 for line in lines)
+        parts = [f"Validation {measure} (solid) and train {measure} (dashed) after each epoch."]
+        if several:
+            parts.append(f"Lines are means over seeds; the band is {BANDS[self.band]}, for validation.")
+        else:
+            parts.append("One seed per variant, hence no band.")
+        parts.append(
+            "Epoch 0 is the untrained model. The ring marks the epoch with the highest mean validation "
+            "accuracy. Train values are averages over the epoch while the weights change, on augmented "
+            "images where the recipe augments, so they may lie on the worse side of validation."
+        )
+        if _zooms(lines):
+            parts.append("Right: the second half of training, enlarged.")
+        if len({line.val.epochs[-1] for line in lines if line.val.epochs}) > 1:
+            parts.append("Variants end at different epochs.")
+        if len(lines) > MOST_IN_ONE:
+            parts.append("In gray: the validation curves of the other variants.")
+        if subject.diverged():
+            parts.append(
+                "Dotted lines that end in a cross are runs that diverged; means and bands leave them out."
+            )
+        return " ".join(parts) + subject.diverged_note()
+
+
+def _zooms(lines: Sequence[_Lines]) -> bool:
+    return len(lines) <= MOST_IN_ONE and max(
+        (line.val.epochs[-1] for line in lines if line.val.epochs), default=0
+    ) >= (ZOOM_FROM)
+
+
+def _key(lines: Sequence[_Lines]) -> str:
+    words = "solid: validation    dashed: train    ring: best epoch"
+    return words + ("    cross: diverged" if any(line.diverged for line in lines) else "")
+
+
+def _draw(axes: "Axes", line: _Lines, markers: bool = True) -> None:
+    color, marker = line.style.color, line.style.marker
+    val, train = line.val, line.train
+    if val.num_seeds > 1:
+        axes.fill_between(val.epochs, val.low, val.high, color=color, alpha=0.16, linewidth=0, zorder=1)
+    axes.plot(
+        train.epochs, train.mean, color=color, linestyle=(0, (4, 2)), linewidth=1.3, alpha=0.85, zorder=2
+    )
+    every = max(1, len(val.epochs) // 10)
+    axes.plot(
+        val.epochs, val.mean, color=color, linewidth=2, markersize=5,
+        marker=marker if markers or len(val.epochs) == 1 else None,
+        markevery=every, markeredgecolor="white", markeredgewidth=0.6, zorder=3,
+    )  # fmt: skip
+    if line.best_epoch is not None and line.best_epoch in val.epochs and len(val.epochs) > 1:
+        best = val.mean[val.epochs.index(line.best_epoch)]
+        axes.plot(
+            [line.best_epoch], [best], marker="o", markersize=10, markerfacecolor="none",
+            markeredgecolor=color, markeredgewidth=1.4, linestyle="none", zorder=4,
+        )  # fmt: skip
+    for broken in line.diverged:
+        axes.plot(broken.epochs, broken.mean, color=color, linestyle=":", linewidth=1.4, zorder=2)
+        axes.plot(
+            broken.epochs[-1:],
+            broken.mean[-1:],
+            color=color,
+            marker="x",
+            markersize=8,
+            markeredgewidth=2,
+            zorder=4,
+        )
+
+
+def _frame(axes: "Axes", lines: Sequence[_Lines], first: int = 0) -> None:
+    """Whole epochs on the axis, room for a single one, a log axis where an untrained loss dwarfs the rest."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    last = max(
+        (c.epochs[-1] for ln in lines for c in (ln.val, ln.train, *ln.diverged) if c.epochs), default=0
+    )
+    margin = 0.04 * max(last - first, 5)
+    axes.set_xlim(first - margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    shown = [
+        (value, epoch)
+        for ln in lines
+        for curve in (ln.val, ln.train)
+        for values in (curve.mean, curve.low, curve.high)
+        for epoch, value in zip(curve.epochs, values, strict=True)
+    ]
+    values = [value for value, epoch in shown if epoch >= first]
+    if first and values:
+        room = 0.06 * (max(values) - min(values)) or 1.0
+        axes.set_ylim(min(values) - room, max(values) + room)
+    elif values and min(values) > 0 and max(values) > 50 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _overlaid(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
+    zooms = _zooms(lines)
+    figure, grid = plots.new_figure(1, 2 if zooms else 1)
+    for axes in grid:
+        for line in lines:
+            _draw(axes, line)
+        plots.label_axes(axes, "epoch", "")
+    grid[0].set_ylabel(y_label, fontsize=plots.TEXT_SIZE, color=plots.INK)
+    _frame(grid[0], lines)
+    if zooms:
+        last = max(line.val.epochs[-1] for line in lines if line.val.epochs)
+        _frame(grid[1], lines, first=last // 2)
+    plots.note_above(grid[0], _key(lines))
+    ends = []
+    for line in lines:
+        curves = [curve for curve in (line.val, line.train, *line.diverged) if curve.epochs]
+        if curves and not (zooms and curves[0].epochs[-1] < grid[1].get_xlim()[0]):
+            ends.append((curves[0].epochs[-1], curves[0].mean[-1], line.name, line.style))
+    _label_ends(grid[-1], ends)
+    return figure
+
+
+def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, plots.Style]]) -> None:
+    """Writes names right of the axes, each at the height of its line's last point (x, y) or close to it."""
+    figure = axes.figure
+    # of the axes' width: the same length in any panel
+    unit = 0.02 * axes.get_gridspec().ncols  # type: ignore[union-attr]
+    labels: list[Annotation] = []
+    markers: list[Line2D] = []
+    names = plots.short_names([name for _, _, name, _ in ends])
+    for (x, y, _, style), name in zip(ends, names, strict=True):
+        markers += axes.plot(
+            [1 + 2 * unit], [0.5], transform=axes.transAxes, color=style.color, marker=style.marker,
+            markersize=5.5, linestyle="none", clip_on=False,
+        )  # fmt: skip
+        labels.append(
+            axes.annotate(
+                name, (x, y), xytext=(1 + 3.2 * unit, 0.5), textcoords="axes fraction", va="center",
+                fontsize=plots.TEXT_SIZE, color=plots.INK, annotation_clip=False,
+            )
+        )  # fmt: skip
+    figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout, so that pixels mean something
+    area = axes.get_window_extent()
+    gap = 1.3 * plots.TEXT_SIZE * plots.DPI / 72
+    heights = [float(axes.transData.transform((x, y))[1]) for x, y, _, _ in ends]
+    for index, height in enumerate(spread(heights, gap, area.y0 + gap / 2, area.y1 - gap / 2)):
+        fraction = (height - area.y0) / area.height
+        labels[index].set_position((1 + 3.2 * unit, fraction))
+        markers[index].set_ydata([fraction])
+        x, y, _, style = ends[index]
+        start = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
+        axes.plot(
+            [start[0], 1 + 1.2 * unit], [start[1], fraction], transform=axes.transAxes, color=style.color,
+            linewidth=0.8, alpha=0.6, clip_on=False, linestyle="-" if start[0] > 0.9 else (0, (1, 4)),
+        )  # fmt: skip
+
+
+def _small_multiples(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
+    rows = math.ceil(len(lines) / 3)
+    figure, grid = plots.new_figure(rows, 3, height=0.9 + 1.8 * rows, share_axes=True)
+    names = plots.short_names([line.name for line in lines])
+    for axes, line, name in zip(grid, lines, names, strict=False):
+        for other in lines:
+            axes.plot(other.val.epochs, other.val.mean, color="#cccccc", linewidth=0.8, zorder=0)
+        _draw(axes, line, markers=False)
+        axes.set_title(name, fontsize=plots.TEXT_SIZE, color=plots.INK, loc="left")
+    for axes in grid[len(lines) :]:
+        axes.set_visible(False)
+    _frame(grid[0], lines)
+    for axes in grid[max(len(lines) - 3, 0) : len(lines)]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    figure.suptitle(_key(lines), x=0.01, ha="left", fontsize=plots.SMALL_SIZE, color=plots.MUTED)
+    figure.supxlabel("epoch", fontsize=plots.TEXT_SIZE, color=plots.INK)
+    figure.supylabel(y_label, fontsize=plots.TEXT_SIZE, color=plots.INK)
+    return figure

@@ -1,0 +1,175 @@
+"""Stability of training: how much validation accuracy jumps from one epoch to the next.
+
+A jump is the change of validation accuracy into an epoch of the second half of training: with E epochs, into
+epochs e > E/2 (the untrained epoch 0 never counts). Early progress is thus left out; late progress counts.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnnbench.analyses import plots
+from cnnbench.analyses.base import Analysis, Figure, Subject, Table
+from cnnbench.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MplFigure
+
+MIN_CHANGES = 2  # fewer say nothing about jumping: at least 3 epochs are needed
+
+
+@dataclass(frozen=True)
+class Jumps:
+    """The jumps of one run, in the unit of the accuracies that were given."""
+
+    changes: list[float]
+
+    @property
+    def mean_change(self) -> float:
+        """The mean of the absolute changes."""
+        return math.fsum(abs(change) for change in self.changes) / len(self.changes)
+
+    @property
+    def largest_change(self) -> float:
+        """The largest absolute change."""
+        return max(abs(change) for change in self.changes)
+
+    @property
+    def num_drops(self) -> int:
+        """How often accuracy fell."""
+        return sum(change < 0 for change in self.changes)
+
+    @property
+    def largest_drop(self) -> float:
+        """By how much it fell at most; 0 where it never fell."""
+        return max(0.0, -min(self.changes))
+
+
+def stability_of(accuracies: Mapping[int, float]) -> Jumps | None:
+    """The jumps of one run from its validation accuracy by epoch, or None where there are too few epochs.
+
+    An epoch that is missing takes the change into it and out of it along.
+    """
+    last = max(accuracies, default=0)
+    changes = [
+        accuracies[epoch] - accuracies[epoch - 1]
+        for epoch in range(max(last // 2 + 1, 2), last + 1)
+        if epoch in accuracies and epoch - 1 in accuracies
+    ]
+    return Jumps(changes) if len(changes) >= MIN_CHANGES else None
+
+
+def spread_over_seeds(seeds: Sequence[Mapping[int, float]]) -> float | None:
+    """Sample standard deviation over seeds at one epoch, averaged over the second half of training.
+
+    Only epochs that all seeds have count; None for fewer than two seeds.
+    """
+    if len(seeds) < 2:
+        return None
+    last = max(max(seed, default=0) for seed in seeds)
+    spreads = []
+    for epoch in range(max(last // 2 + 1, 1), last + 1):
+        if all(epoch in seed for seed in seeds):
+            values = [seed[epoch] for seed in seeds]
+            center = math.fsum(values) / len(values)
+            spreads.append(math.sqrt(math.fsum((v - center) ** 2 for v in values) / (len(values) - 1)))
+    return math.fsum(spreads) / len(spreads) if spreads else None
+
+
+def _val_accuracies(run: Run) -> dict[int, float]:
+    """Validation accuracy in % by epoch."""
+    rows = ((row["epoch"], row.get("val_accuracy")) for row in run.history())
+    return {epoch: 100 * value for epoch, value in rows if value is not None and math.isfinite(value)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+class Stability(Analysis):
+    """Which variants train smoothly, and which jump about."""
+
+    def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
+        """Yields a picture of every jump, where there are enough epochs, and the table of their sizes."""
+        rows: list[list[str | int | float | None]] = []
+        jumps: dict[str, list[Jumps]] = {}
+        for name, runs in subject.trained().items():
+            accuracies = [_val_accuracies(run) for run in runs]
+            measured = [found for found in map(stability_of, accuracies) if found is not None]
+            spread = spread_over_seeds(accuracies)
+            jumps[name] = measured
+            rows.append(
+                [
+                    name,
+                    len(runs),
+                    round(_mean([run.mean_change for run in measured]), 2) if measured else None,
+                    round(max(run.largest_change for run in measured), 2) if measured else None,
+                    round(max(run.largest_drop for run in measured), 2) if measured else None,
+                    round(_mean([run.num_drops for run in measured]), 1) if measured else None,
+                    round(_mean([len(run.changes) for run in measured]), 1) if measured else None,
+                    round(spread, 2) if spread is not None else None,
+                ]
+            )
+        definition = (
+            "A jump is the change of validation accuracy from one epoch to the next, in percentage points, "
+            "counted over the second half of training."
+        )
+        if any(jumps.values()):
+            yield Figure(
+                name="stability",
+                title="Jumps of validation accuracy between epochs",
+                caption=f"{definition} One mark per epoch and seed; left of zero accuracy fell. The bar "
+                "spans plus and minus the mean absolute jump: the shorter, the steadier."
+                + subject.diverged_note(),
+                figure=_draw(jumps),
+            )
+        few = [name for name, found in jumps.items() if not found]
+        yield Table(
+            name="stability",
+            title="Stability of training",
+            caption=f"{definition} Mean jump: mean absolute change. Drops: how often accuracy fell, per "
+            "seed. Spread over seeds: their standard deviation at one epoch, averaged over the same epochs."
+            + (f" Too few epochs (3 are needed) or no trained run: {', '.join(few)}." if few else "")
+            + subject.diverged_note(),
+            columns=[
+                "variant", "seeds", "mean jump (points)", "largest jump (points)", "largest drop (points)",
+                "drops per seed", "changes per seed", "spread over seeds (points)",
+            ],
+            rows=rows,
+        )  # fmt: skip
+
+
+def _draw(jumps: Mapping[str, Sequence[Jumps]]) -> "MplFigure":
+    figure, (axes,) = plots.new_figure(height=max(2.2, 1.1 + 0.5 * len(jumps)))
+    plots.label_axes(axes, "change of validation accuracy from one epoch to the next (percentage points)", "")
+    axes.axvline(0, color="#999999", linewidth=1, zorder=1)
+    axes.grid(False, axis="y")
+    plots.note_above(axes, "mark: one epoch of one seed    bar: plus and minus the mean absolute jump")
+    for index, runs in enumerate(jumps.values()):
+        style = plots.style_of(index)
+        if not runs:
+            axes.text(0, index, " too few epochs", fontsize=plots.SMALL_SIZE, color=plots.MUTED, va="center")
+            continue
+        half = _mean([run.mean_change for run in runs])
+        axes.barh(index, 2 * half, left=-half, height=0.62, color=style.color, alpha=0.18, zorder=2)
+        axes.plot([-half, -half], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)
+        axes.plot([half, half], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)
+        for seed, run in enumerate(
+            runs
+        ):  # each seed on a level of its own, so that equal changes stay visible
+            level = index + (0.0 if len(runs) == 1 else 0.4 * (seed / (len(runs) - 1) - 0.5))
+            axes.plot(
+                run.changes, [level] * len(run.changes), marker=style.marker, color=style.color,
+                markersize=5.5, markeredgecolor="white", markeredgewidth=0.6, linestyle="none", zorder=4,
+            )  # fmt: skip
+        largest = max(run.largest_change for run in runs)
+        axes.text(
+            1.02, index, f"mean {half:.2f}\nlargest {largest:.2f}", transform=axes.get_yaxis_transform(),
+            fontsize=plots.SMALL_SIZE, color=plots.MUTED, va="center",
+        )  # fmt: skip
+    axes.set_yticks(range(len(jumps)), plots.short_names(list(jumps)))
+    axes.set_ylim(len(jumps) - 0.5, -0.5)
+    reach = 1.08 * max(abs(low_high) for low_high in axes.get_xlim())
+    axes.set_xlim(-reach, reach)
+    return figure

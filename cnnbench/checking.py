@@ -1,0 +1,287 @@
+"""Checks the sections of a recipe against the config classes and the catalog, and collects every mistake."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from cnnbench import catalog
+from cnnbench.config import DataConfig, EarlyStopping, Limits, Named, Seeds, TrainConfig
+from cnnbench.errors import CnnbenchError
+from cnnbench.merging import DEFAULT_NAMES, Layer
+from cnnbench.mistakes import Mistake, choices, expected, found, nearest
+from cnnbench.overrides import Override
+from cnnbench.toml_positions import Path, TomlPositions
+
+
+class TrainSection(TrainConfig):
+    """[train] as written: the seeds say which runs there are, not how one is trained."""
+
+    seeds: Seeds = [0]  # noqa: RUF012 (pydantic copies it)
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"data": DataConfig, "train": TrainSection, "limits": Limits}
+# which table names a unit of which kind
+_KINDS: dict[tuple[str, ...], str] = {
+    ("data",): "dataset",
+    ("model",): "model",
+    ("train", "optimizer"): "optimizer",
+    ("train", "schedule"): "schedule",
+}
+
+
+class Checker:
+    """Turns layers into config objects; what is wrong goes to `mistakes`, each where it was written."""
+
+    def __init__(self, place: str, positions: TomlPositions, overrides: Sequence[Override]) -> None:
+        self.place = place
+        self.positions = positions
+        self.overrides = overrides
+        self.plugins: list[str] = []
+        self.mistakes: list[Mistake] = []
+
+    def add(self, path: Path, message: str, *, on_key: bool = False, near: str | None = None) -> None:
+        """A mistake at this path of the file, or of a `--set` where the path begins with its number."""
+        if path and isinstance(path[0], int):
+            override = self.overrides[path[0]]
+            mistake = Mistake(f"--set {override.text}", message, override.mark(not on_key), near)
+        else:
+            mark = self.positions.key(path) if on_key else self.positions.value(path)
+            mistake = Mistake(self.place, message, mark, near)
+        if mistake not in self.mistakes:  # a shared section is checked once for each variant
+            self.mistakes.append(mistake)
+
+    def add_for_file(self, message: str) -> None:
+        """A mistake of the file as a whole."""
+        mistake = Mistake(self.place, message)
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
+
+    def unknown(
+        self, path: Path, word: object, what: str, known: Iterable[str], *, on_key: bool = False
+    ) -> None:
+        """A name that is none of the known ones; `what` is said of it: "key {} in [data]"."""
+        known = list(known)
+        near = nearest(word, known)
+        home = home_of(word) if on_key and near is None else None
+        hint = "" if near else f"; it belongs in [{home}]" if home else f"; expected {choices(known)}"
+        self.add(path, f"unknown {what.replace('{}', found(word))}{hint}", on_key=on_key, near=near)
+
+    def data(self, layer: Layer, *, partial: bool = False) -> DataConfig | None:
+        """`partial`: what the variants share, which need not be complete."""
+        model: type[BaseModel] = DataConfig
+        failed = False
+        target = self._target("dataset", layer, (), partial)
+        if target is not None:
+            model = _with_options(target)
+        values = dict(layer.values)
+        if isinstance(values.get("augment"), list):
+            entries = [
+                self.named("augmentation", entry, layer, ("augment", index), partial)
+                for index, entry in enumerate(values["augment"])
+            ]
+            failed = None in entries
+            values["augment"] = [entry for entry in entries if entry is not None]
+        if target is None:  # which options there are is not known
+            values = {key: value for key, value in values.items() if key in DataConfig.model_fields}
+        checked = self._fields(model, values, layer, (), "key {} in [data]", partial or target is None)
+        if checked is None or target is None or failed:
+            return None
+        return DataConfig.model_validate(checked.model_dump(mode="json"))
+
+    def train(self, layer: Layer, *, partial: bool = False) -> TrainSection | None:
+        values = dict(layer.values)
+        failed = False
+        for key in ("optimizer", "schedule"):
+            resolved = self.named(key, values.get(key, {}), layer, (key,), partial)
+            failed |= resolved is None
+            values.pop(key, None)
+            if resolved is not None:
+                values[key] = resolved
+        checked = self._fields(TrainSection, values, layer, (), "key {} in [train]", partial)
+        seeds = values.get("seeds")
+        if isinstance(seeds, list) and len(seeds) != len({str(seed) for seed in seeds}):
+            self.add(layer.origin(("seeds",)), f"the same seed twice: {found(seeds)}")
+            failed = True
+        return checked if isinstance(checked, TrainSection) and not failed else None
+
+    def model(self, layer: Layer, *, partial: bool = False) -> Named | None:
+        return self.named("model", layer.values, layer, (), partial)
+
+    def limits(self, layer: Layer) -> Limits | None:
+        checked = self._fields(Limits, layer.values, layer, (), "key {} in limits")
+        return checked if isinstance(checked, Limits) else None
+
+    def named(self, kind: str, value: Any, layer: Layer, path: Path, partial: bool = False) -> Named | None:
+        """A unit of the catalog with all its options filled in from its signature."""
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict):
+            self.add(layer.origin(path), f"expected {expected(Named)}, found {found(value)}")
+            return None
+        target = self._target(kind, layer, path, partial, value)
+        if target is None:
+            return None
+        name = value.get("name", _default_name(layer, path))
+        given = {key: item for key, item in value.items() if key != "name"}
+        model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
+        what = f"option {{}} of {name}"
+        misplaced = given.keys() & set(catalog.NOT_OPTIONS.get(kind, ()))
+        for key in sorted(misplaced):
+            self.add(layer.origin((*path, key)), f"{key} is set in [train], not in {kind}", on_key=True)
+            del given[key]
+        checked = self._fields(model, given, layer, path, what, partial)
+        if checked is None or misplaced:
+            return None
+        filled = checked.model_dump(mode="json", exclude_unset=catalog.is_foreign(target))
+        unreadable = {o.name for o in catalog.signature(target) if not o.readable} - given.keys()
+        return Named(name=str(name), **{key: item for key, item in filled.items() if key not in unreadable})
+
+    def _target(
+        self, kind: str, layer: Layer, path: Path, partial: bool, value: dict[str, Any] | None = None
+    ) -> str | None:
+        """Where the named unit lives; None, and a mistake noted, where nothing readable has that name."""
+        value = layer.values if value is None else value
+        known = catalog.names(kind, self.plugins) if kind != "augmentation" else ()
+        where = layer.origin((*path, "name")) if "name" in value else layer.origin(path)
+        name = value.get("name", _default_name(layer, path))
+        if name is None:
+            if not partial and kind == "dataset" and not value:
+                self.add_for_file(f"no data set: add [data] with a name, {choices(known)}")
+            elif not partial:
+                self.add(where, f"the {kind} needs a name: {choices(known)}", on_key=True)
+            return None
+        if not isinstance(name, str):
+            self.add(where, f"expected the name of a {kind}, found {found(name)}")
+            return None
+        try:
+            target = catalog.target(kind, name, self.plugins)
+            catalog.signature(target)
+        except KeyError:
+            self.unknown(where, name, f"{kind} {{}}", catalog.names(kind, self.plugins))
+        except CnnbenchError as error:
+            self.add(where, f"{kind} {name} cannot be used: {error}")
+        else:
+            return target
+        return None
+
+    def _fields(
+        self,
+        model: type[BaseModel],
+        values: dict[str, Any],
+        layer: Layer,
+        path: Path,
+        what: str,
+        partial: bool = False,
+    ) -> BaseModel | None:
+        """The values as an instance of the model; None, and the mistakes noted, where they do not fit it."""
+        before = len(self.mistakes)
+        unknown = [key for key in values if key not in model.model_fields]
+        for key in unknown:
+            self.unknown(layer.origin((*path, key)), key, what, model.model_fields, on_key=True)
+        try:
+            checked = model.model_validate({key: item for key, item in values.items() if key not in unknown})
+        except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False):
+                self._explain(problem, model, values, layer, path, partial)
+            return None
+        return None if unknown or len(self.mistakes) > before else checked
+
+    def _explain(
+        self, problem: Any, model: type[BaseModel], values: Any, layer: Layer, path: Path, partial: bool
+    ) -> None:
+        """One of pydantic's findings in our words: the innermost place there is, and what fits there."""
+        annotation: Any = model
+        missing = problem["type"] == "missing"
+        for step in problem["loc"]:
+            annotation = _bare(annotation)
+            if _is_model(annotation) and isinstance(values, dict):
+                if step not in annotation.model_fields or step not in values:
+                    break
+                annotation = _annotation(annotation, str(step))
+            elif get_origin(annotation) is list and isinstance(step, int) and isinstance(values, list):
+                annotation = get_args(annotation)[0]
+            else:
+                break  # inside a union: what fits is said of the whole
+            values = values[step]
+            path = (*path, step)
+        else:
+            step = None
+        where = layer.origin(path)
+        if missing and step is not None:
+            if not partial:
+                wanted = expected(_annotation(_bare(annotation), str(step)))
+                self.add(where, f"{step} is missing: expected {wanted}", on_key=True)
+        elif problem["type"] == "extra_forbidden" and step is not None:
+            known = annotation.model_fields
+            what = f"key {{}} in {path[-1] if path else layer.section}"
+            self.unknown(layer.origin((*path, step)), step, what, known, on_key=True)
+        elif problem["type"] == "value_error":
+            message = str(problem["msg"]).removeprefix("Value error, ")
+            self.add(layer.origin(("val_size",)) if "val_size" in message else where, message, on_key=True)
+        else:
+            near = None
+            if isinstance(values, str):
+                near = nearest(values, [arg for arg in get_args(_bare(annotation)) if isinstance(arg, str)])
+            self.add(where, f"expected {expected(annotation)}, found {found(values)}", near=near)
+
+    def keys(self, layer: Layer, parts: Sequence[str]) -> list[str] | None:
+        """What may stand in this table of a section; None where anything may, or nobody knows."""
+        table = (layer.section, *parts)
+        if table == ("train", "early_stopping"):
+            return list(EarlyStopping.model_fields)
+        kind = _KINDS.get(table)
+        known = list(SECTIONS[layer.section].model_fields) if not parts and layer.section in SECTIONS else []
+        if kind is None:
+            return None if layer.section == "model" else known
+        value: Any = layer.values
+        for part in parts:
+            value = value.get(part, {}) if isinstance(value, dict) else {}
+        name = value.get("name", _default_name(layer, tuple(parts))) if isinstance(value, dict) else None
+        try:
+            options = [option.name for option in catalog.options(kind, str(name), self.plugins)]
+        except (KeyError, CnnbenchError):
+            return None
+        return list(dict.fromkeys([*known, "name", *options]))
+
+
+def home_of(key: object) -> str | None:
+    """The section that has this key."""
+    return next((section for section, model in SECTIONS.items() if key in model.model_fields), None)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _default_name(layer: Layer, path: Path) -> str | None:
+    return DEFAULT_NAMES.get((layer.section, *map(str, path)))
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without bounds and without None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    args = [arg for arg in get_args(annotation) if arg is not type(None)]
+    optional = type(None) in get_args(annotation) and len(args) == 1
+    return _bare(args[0]) if optional else annotation
+
+
+def _annotation(model: Any, key: str) -> Any:
+    """The annotation of a field as it was written, bounds included."""
+    field = model.model_fields[key]
+    annotation = field.annotation
+    for item in field.metadata:
+        annotation = Annotated[annotation, item]
+    return annotation
+
+
+@lru_cache(maxsize=64)
+def _with_options(target: str) -> type[BaseModel]:
+    """DataConfig and the loader's options as one model."""
+    options = catalog.options_model(target)
+    fields: dict[str, Any] = {
+        key: (_annotation(options, key), field) for key, field in options.model_fields.items()
+    }
+    return create_model("Data", __base__=DataConfig, **fields)

@@ -1,0 +1,195 @@
+"""Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import median, median_low
+from typing import TYPE_CHECKING
+
+from cnnbench.comparison import Comparison, Pair, Row
+from cnnbench.errors import CnnbenchError
+from cnnbench.measurements import RecipeMeasurements, VariantMeasurements, read_recipe
+from cnnbench.quantities import KNOWN, Quantity, named
+from cnnbench.statistics import (
+    Estimate,
+    binomial_interval,
+    compare_means,
+    compare_predictions,
+    holm,
+    mean_interval,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Comparison", "Pair", "Row", "compare"]
+
+PLAN = "plan.json"
+
+
+def compare(
+    paths: Sequence[Path] = (), *, runs_dir: Path = Path("runs"), metric: str = "test_accuracy"
+) -> Comparison:
+    """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
+
+    A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
+    Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
+    """
+    found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
+    directories = sorted(found.values(), key=_natural)
+    recipes = [read_recipe(directory) for directory in directories]
+    _keep_apart(recipes, directories)
+    recipes.sort(key=lambda recipe: _natural(Path(recipe.name)))
+    runs = [run for recipe in recipes for variant in recipe.variants for run in variant.measurements]
+    quantity = named(metric, (name for run in runs for name in run.values))
+    rows, pairs, problems = [], [], []
+    for recipe in recipes:
+        tested, untested = _pairs(recipe, quantity)
+        rows += [_row(recipe.name, variant, quantity) for variant in recipe.variants]
+        pairs += tested
+        problems += [f"{recipe.name}: {problem}" for problem in recipe.problems + untested]
+    return Comparison(rows, pairs, quantity, problems)
+
+
+def _find(path: Path, runs_dir: Path) -> list[Path]:
+    """The directories with a plan that a path stands for."""
+    if path.suffix == ".toml":
+        return [_directory_of_recipe(path, runs_dir)]
+    under_runs = runs_dir / path
+    if not path.exists() and under_runs.exists():
+        path = under_runs
+    if path.is_file() and path.name == PLAN:
+        path = path.parent
+    if (path / PLAN).is_file():
+        return [path]
+    found = [plan.parent for plan in path.rglob(PLAN)] if path.is_dir() else []
+    if found:
+        return found
+    if path == runs_dir:
+        raise CnnbenchError(
+            f"no runs in {path}: train a recipe first (cnnbench recipe recipes/quickstart.toml), "
+            "or say where its runs are (--runs DIR)"
+        )
+    looked = f"{path}" if path.is_absolute() else f"{path} and {under_runs}"
+    raise CnnbenchError(
+        f"no runs found: there is no {PLAN} in {looked}; train the recipe first (cnnbench recipe FILE)"
+    )
+
+
+def _directory_of_recipe(path: Path, runs_dir: Path) -> Path:
+    """Where the runs of a recipe's file are."""
+    if (path.parent / PLAN).is_file():  # the copy of the recipe beside its runs
+        return path.parent
+    from cnnbench.recipe import load_recipe
+
+    directory = runs_dir / load_recipe(path).directory
+    if (directory / PLAN).is_file():
+        return directory
+    siblings = sorted(directory.parent.glob(f"{directory.name}+*/{PLAN}"))
+    hint = f"; there is {siblings[0].parent}, of other settings" if siblings else ""
+    raise CnnbenchError(f"no runs of {path} in {directory}: train it first (cnnbench recipe {path}){hint}")
+
+
+def _keep_apart(recipes: list[RecipeMeasurements], directories: list[Path]) -> None:
+    """Recipes of one name, from different places, are called by their places."""
+    names = [recipe.name for recipe in recipes]
+    for recipe, directory, name in zip(recipes, directories, names, strict=True):
+        if names.count(name) > 1:
+            recipe.name = str(directory)
+
+
+def _natural(path: Path) -> list[tuple[str, int, str]]:
+    """A sorting key by which 2_depth stands before 10_final."""
+    parts = re.findall(r"(\d+)|(\D+)", str(path))
+    return [("", int(digits), "") if digits else (letters, 0, "") for digits, letters in parts]
+
+
+def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
+    def middle(name: str) -> float | None:
+        values = variant.values(name)
+        return float(median(values)) if values else None
+
+    def count(name: str) -> int | None:
+        return int(variant.size[name]) if name in variant.size else None
+
+    epochs = [int(epoch) for epoch in variant.values("best_epoch")]
+    return Row(
+        recipe=recipe,
+        variant=variant.name,
+        num_seeds=len(variant.measurements),
+        num_params=count("num_params"),
+        macs=count("macs"),
+        test_accuracy=_estimate(variant, KNOWN["test_accuracy"]),
+        val_accuracy=_estimate(variant, KNOWN["val_accuracy"]),
+        train_accuracy=_estimate(variant, KNOWN["train_accuracy"]),
+        train_seconds=_estimate(variant, KNOWN["train_seconds"]),
+        latency_ms=middle("latency_ms"),
+        throughput=middle("throughput"),
+        peak_memory_mib=middle("peak_memory_mib"),
+        best_epoch=median_low(epochs) if epochs else None,
+        device=" and ".join(dict.fromkeys(run.device for run in variant.measurements)) or None,
+        complete=len(variant.measurements) == len(variant.seeds),
+        problems=tuple(variant.problems),
+        measured=_estimate(variant, quantity),
+    )
+
+
+def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | None:
+    """Over seeds where there are several; of one seed the binomial interval where predictions are stored."""
+    values = variant.values(quantity.name)
+    if not values:
+        return None
+    correct = variant.measurements[0].correct.get(quantity.split or "")
+    if len(values) == len(variant.measurements) == 1 and correct is not None:
+        return binomial_interval(int(correct.sum()), len(correct))
+    return mean_interval(values, proportion=quantity.is_proportion)
+
+
+def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], list[str]]:
+    """Every pair of variants that can be tested, and what is to be said of those that cannot."""
+    if quantity.is_exact:
+        return [], []
+    tested = []
+    problems: list[str] = []
+    if quantity.split is None:
+        values = {variant.name: variant.values(quantity.name) for variant in recipe.variants}
+        for a, b in combinations((name for name in values if values[name]), 2):
+            if max(len(values[a]), len(values[b])) > 1:
+                tested.append((a, b, compare_means(values[a], values[b])))
+    else:
+        groups, problems = _same_images(recipe, quantity.split)
+        for group in groups:
+            for a, b in combinations(group, 2):
+                tested.append((a, b, compare_predictions(group[a], group[b])))
+    adjusted = holm([test.p_value for _, _, test in tested])
+    return [
+        Pair(recipe.name, a, b, test, p) for (a, b, test), p in zip(tested, adjusted, strict=True)
+    ], problems
+
+
+def _same_images(
+    recipe: RecipeMeasurements, split: str
+) -> "tuple[list[dict[str, NDArray[np.bool_]]], list[str]]":
+    """Groups of variants that were tested on the same images: (num_seeds, N) right predictions by variant."""
+    import numpy as np
+
+    groups: dict[tuple[object, bytes], dict[str, NDArray[np.bool_]]] = {}
+    problems = []
+    for variant in recipe.variants:
+        runs = [run for run in variant.measurements if split in run.correct]
+        if not runs:
+            continue
+        targets = {run.targets[split].astype(np.int64).tobytes() for run in runs}
+        if len(targets) > 1:
+            problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
+            continue
+        key = (variant.config.get("data", {}).get("name"), targets.pop())
+        groups.setdefault(key, {})[variant.name] = np.stack([run.correct[split] for run in runs])
+    if len(groups) > 1:
+        sets = "; ".join(", ".join(group) for group in groups.values())
+        problems.append(
+            f"not all variants had the same {split} images ({sets}), so only those that did are tested"
+        )
+    return list(groups.values()), problems

@@ -1,0 +1,296 @@
+"""A table of variants with its uncertainty, and what it allows to conclude, in plain sentences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cnnbench.quantities import KNOWN, Quantity, written, written_estimate, written_interval
+from cnnbench.statistics import Estimate, PairedTest
+
+Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
+Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
+SIGNIFICANT = 0.05
+EQUAL_COST = 1.02  # sizes matched on purpose differ by up to 2 %: no reason to prefer one
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant. Single numbers are medians over the seeds that count; what was not measured is None."""
+
+    recipe: str
+    variant: str
+    num_seeds: int
+    num_params: int | None
+    macs: int | None
+    test_accuracy: Estimate | None
+    val_accuracy: Estimate | None
+    train_accuracy: Estimate | None
+    train_seconds: Estimate | None
+    latency_ms: float | None
+    throughput: float | None
+    peak_memory_mib: float | None
+    best_epoch: int | None
+    device: str | None
+    complete: bool  # every planned seed counts
+    problems: tuple[str, ...]
+    measured: Estimate | None  # the quantity that is compared
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The test of two variants of a recipe; `p_adjusted` is corrected (Holm) for all pairs of that recipe."""
+
+    recipe: str
+    a: str
+    b: str
+    test: PairedTest
+    p_adjusted: float
+
+    @property
+    def differs(self) -> bool:
+        return self.p_adjusted <= SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Point:
+    """A variant in a picture of the compared quantity (mean, interval) against a cost `x`."""
+
+    label: str
+    x: float
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows in the recipes' order, tested pairs, the quantity compared, problems beyond single rows."""
+
+    rows: list[Row]
+    pairs: list[Pair]
+    metric: Quantity
+    problems: list[str] = field(default_factory=list)
+
+    def recipes(self) -> dict[str, list[Row]]:
+        """Rows by recipe, in order."""
+        grouped: dict[str, list[Row]] = {}
+        for row in self.rows:
+            grouped.setdefault(row.recipe, []).append(row)
+        return grouped
+
+    def best(self, recipe: str) -> Row | None:
+        """The row with the best mean, the smaller one if two are equal; None where nothing was measured."""
+        return max(_measured(self.recipes()[recipe]), key=self._goodness, default=None)
+
+    def standing(self, row: Row) -> Standing:
+        """How a variant stands to the best of its recipe; `tied` means that the two cannot be told apart."""
+        if row.measured is None:
+            return "unmeasured"
+        best = self.best(row.recipe)
+        if best is None or best is row:
+            return "best"
+        if self.metric.is_exact:
+            return "tied" if _mean(row) == _mean(best) else "worse"
+        pair = self._pair(best, row)
+        if pair is None:
+            return "untested"
+        return "worse" if pair.differs else "tied"
+
+    def points(self, x: Cost) -> list[Point]:
+        """The measured variants of which the cost is known, for a picture."""
+        several = len(self.recipes()) > 1
+        points = []
+        for row in _measured(self.rows):
+            cost, estimate = _cost(row, x), row.measured
+            if cost is not None and estimate is not None:
+                label = f"{row.recipe}: {row.variant}" if several else row.variant
+                points.append(Point(label, cost, estimate.mean, estimate.low, estimate.high))
+        return points
+
+    def conclusions(self) -> list[str]:
+        """What the numbers allow to say, recipe by recipe, a sentence or two each."""
+        several = len(self.recipes()) > 1
+        return [
+            f"{recipe}: {sentence}" if several else sentence
+            for recipe, rows in self.recipes().items()
+            for sentence in self._conclude(recipe, rows)
+        ]
+
+    def _conclude(self, recipe: str, rows: list[Row]) -> Iterator[str]:
+        best, measured = self.best(recipe), _measured(rows)
+        if best is None:
+            yield f"No {self.metric.label} has been measured yet."
+            return
+        yield self._headline(best, alone=len(measured) == 1)
+        if self.metric.is_exact:
+            return
+        if len(measured) > 1:
+            yield from self._differences(best, measured)
+        yield from self._caution(measured)
+        if len(measured) > 1 and not self.metric.is_cost:
+            yield from self._payoff(best, measured)
+
+    def _headline(self, best: Row, *, alone: bool) -> str:
+        estimate, metric = _estimate(best), self.metric
+        unit = f" {metric.unit}" if metric.unit else ""
+        how = "one seed" if estimate.num == 1 else f"mean ± standard deviation over {estimate.num} seeds"
+        if estimate.low is not None and estimate.high is not None:
+            how += f"; 95 % interval {written_interval(metric, estimate.low, estimate.high)}{unit}"
+        how = "" if metric.is_exact else f" ({how})"
+        lowest = "Fewest" if metric.is_exact else "Lowest"
+        start = "Only" if alone else "Highest" if metric.higher_is_better else lowest
+        return f"{start} {metric.label}: {best.variant}, {written_estimate(metric, estimate)}{unit}{how}."
+
+    def _differences(self, best: Row, measured: list[Row]) -> Iterator[str]:
+        """Which variants the tests tell apart from the best."""
+        by_standing: dict[Standing, list[Row]] = {}
+        for row in measured:
+            by_standing.setdefault(self.standing(row), []).append(row)
+        tied, worse = by_standing.get("tied", []), by_standing.get("worse", [])
+        if tied:
+            tests = {pair.test.method for row in tied if (pair := self._pair(best, row))}
+            num_pairs = sum(pair.recipe == best.recipe for pair in self.pairs)
+            how = f"at 95 % ({' or '.join(sorted(tests))}; {_corrected(num_pairs)})"
+            everyone = len(tied) + 1 == len(measured)
+            who = _listed([row.variant for row in measured if row is best or row in tied])
+            yield (
+                f"{who} cannot be told apart {how}{': all is within the noise' if everyone else ''}. "
+                f"{self._advice([best, *tied])}"
+            )
+        if worse:
+            yield f"Worse than {best.variant}: {'; '.join(self._worse(best, row) for row in worse)}."
+        if untested := by_standing.get("untested", []):
+            who = _listed([row.variant for row in untested])
+            why = self._why_untested(measured)
+            yield f"Whether {best.variant} is really better than {who} was not tested: {why}."
+
+    def _why_untested(self, measured: list[Row]) -> str:
+        if any(_estimate(row).num == 1 for row in measured) and self.metric.split is None:
+            return f"one seed says nothing about the noise of {self.metric.label}; use --seeds 3 or more"
+        return "they were not tested on the same images, or their predictions are not stored"
+
+    def _worse(self, best: Row, row: Row) -> str:
+        pair = self._pair(best, row)
+        assert pair is not None  # it is what made the row "worse"
+        test = pair.test if pair.a == best.variant else _turned(pair.test)
+        low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
+        unit = " points" if self.metric.is_proportion else f" {self.metric.unit}" if self.metric.unit else ""
+        p_value = "p < 0.001" if pair.p_adjusted < 0.001 else f"p = {pair.p_adjusted:.3f}"
+        spread = (high - low) / 2
+        return (
+            f"{row.variant} by {written(self.metric, abs(test.difference), spread)}{unit} "
+            f"(95 % interval {written_interval(self.metric, low, high)}, corrected {p_value})"
+        )
+
+    def _advice(self, tied: list[Row]) -> str:
+        """Which of several equals to take: the smaller one, or of one size the faster one."""
+        for name, words in (("num_params", "smallest"), ("train_seconds", "fastest to train")):
+            costs = {row.variant: cost for row in tied if (cost := _cost(row, name)) is not None}
+            comparable = name == "num_params" or len({row.device for row in tied}) == 1
+            if (
+                comparable
+                and len(costs) == len(tied)
+                and max(costs.values()) > EQUAL_COST * min(costs.values())
+            ):
+                cheapest = min(costs, key=lambda variant: costs[variant])
+                price = _written_cost(name, costs[cheapest])
+                return f"Take the cheaper one: {cheapest} is the {words} ({price})."
+        return "Size and time do not speak for one of them either."
+
+    def _caution(self, measured: list[Row]) -> Iterator[str]:
+        """What a single seed leaves open."""
+        single = [row.variant for row in measured if _estimate(row).num == 1]
+        if not single or self.metric.split is None:
+            return
+        if len(single) == len(measured):
+            yield (
+                f"With one seed only the noise of the {self.metric.split} images is counted: what another "
+                "seed would change in these figures is unknown, and a small difference may be the seed's. "
+                "Use --seeds 3 or more."
+            )
+        else:
+            yield (
+                f"One seed only: {_listed(single)}. What another seed would change there is unknown; "
+                "the tests assume the noise that the other variant of the pair has."
+            )
+
+    def _payoff(self, best: Row, measured: list[Row]) -> Iterator[str]:
+        """Accuracy per parameter and per second: the variants that nothing cheaper matches."""
+        if all(self.standing(row) in ("best", "tied") for row in measured):
+            return  # a better mean within the noise pays for nothing
+        better = "more accurate" if self.metric.is_proportion else f"better in {self.metric.label}"
+        for name, start, cheaper in (
+            ("num_params", "Per parameter", "smaller"),
+            ("train_seconds", "Per second of training", "faster"),
+        ):
+            costs = {row.variant: cost for row in measured if (cost := _cost(row, name)) is not None}
+            if len(costs) < len(measured) or len(set(costs.values())) == 1:
+                continue
+            if name == "train_seconds" and len({row.device for row in measured}) > 1:
+                continue  # seconds of different machines
+            front: list[Row] = []
+            for row in sorted(measured, key=lambda row: (costs[row.variant], -self._goodness(row)[0])):
+                if not front or self._goodness(row)[0] > self._goodness(front[-1])[0]:
+                    front.append(row)
+            if len(front) == 1:
+                yield f"{start}: no other variant is {cheaper} or {better} than {best.variant}."
+                continue
+            who = _listed([f"{row.variant} ({_written_cost(name, costs[row.variant])})" for row in front])
+            doubts = "".join(self._doubt(front[: place + 1], cheaper) for place in range(1, len(front)))
+            yield f"{start}: no other variant is both {cheaper} and {better} than {who}.{doubts}"
+
+    def _doubt(self, front: list[Row], cheaper: str) -> str:
+        """Says of the last one of a front that its gain over a cheaper one may be noise."""
+        *others, row = front
+        for other in others:
+            pair = self._pair(row, other)
+            if pair is None or not pair.differs:
+                return f" What {row.variant} gains over the {cheaper} {other.variant} may be noise."
+        return ""
+
+    def _pair(self, one: Row, other: Row) -> Pair | None:
+        names = {one.variant, other.variant}
+        return next(
+            (pair for pair in self.pairs if pair.recipe == one.recipe and {pair.a, pair.b} == names), None
+        )
+
+    def _goodness(self, row: Row) -> tuple[float, float]:
+        size = -row.num_params if row.num_params is not None else float("-inf")
+        return (_mean(row) if self.metric.higher_is_better else -_mean(row)), size
+
+
+def _measured(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.measured is not None]
+
+
+def _estimate(row: Row) -> Estimate:
+    if row.measured is None:
+        raise ValueError(f"{row.variant} was not measured")
+    return row.measured
+
+
+def _mean(row: Row) -> float:
+    return _estimate(row).mean
+
+
+def _cost(row: Row, name: str) -> float | None:
+    value = getattr(row, name)
+    return value.mean if isinstance(value, Estimate) else value
+
+
+def _written_cost(name: str, cost: float) -> str:
+    """`272,474 parameters`, `182 s`."""
+    return f"{written(KNOWN[name], cost)} {KNOWN[name].unit or KNOWN[name].label}"
+
+
+def _turned(test: PairedTest) -> PairedTest:
+    return PairedTest(-test.difference, -test.high, -test.low, test.p_value, test.method)
+
+
+def _corrected(num_pairs: int) -> str:
+    return "one pair" if num_pairs == 1 else f"corrected for {num_pairs} pairs"
+
+
+def _listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

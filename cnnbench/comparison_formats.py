@@ -1,0 +1,166 @@
+"""A comparison as JSON, CSV and Markdown, and as a table of text for the terminal."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from cnnbench import files
+from cnnbench.comparison import Comparison, Row, Standing
+from cnnbench.errors import CnnbenchError
+from cnnbench.quantities import KNOWN, Quantity, written, written_estimate, written_interval
+from cnnbench.statistics import Estimate
+
+ESTIMATES = ("test_accuracy", "val_accuracy", "train_accuracy", "train_seconds")
+SINGLES = ("num_params", "macs", "latency_ms", "throughput", "peak_memory_mib", "best_epoch")
+MARKS: dict[Standing, str] = {"best": "★", "tied": "≈", "worse": "", "untested": "?", "unmeasured": ""}
+LEGEND = {
+    "★": "the best mean",
+    "≈": "cannot be told apart from it at 95 %, corrected for the number of pairs",
+    "?": "not tested against it",
+}
+DASH = "–"
+
+
+def to_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Plain rows; an estimate is mean, std, low, high, each None where unknown."""
+    return [_plain(row, comparison.metric) for row in comparison.rows]
+
+
+def to_json(comparison: Comparison) -> str:
+    """A JSON list of rows, proportions as fractions."""
+    return json.dumps(to_rows(comparison), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_csv(comparison: Comparison) -> str:
+    """One line per row with a header; an estimate is four columns such as `test_accuracy_mean`."""
+    flat = []
+    for row in to_rows(comparison):
+        cells: dict[str, Any] = {}
+        for key, value in row.items():
+            if isinstance(value, dict):
+                cells |= {f"{key}_{part}": number for part, number in value.items()}
+            else:
+                cells[key] = "; ".join(value) if isinstance(value, list) else value
+        flat.append(cells)
+    text = io.StringIO()
+    if flat:
+        writer = csv.DictWriter(text, fieldnames=list(flat[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+    return text.getvalue()
+
+
+def to_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Column titles with units, and the cells as text: for the terminal and the report."""
+    metric = comparison.metric
+    several = len(comparison.recipes()) > 1
+    others = [KNOWN[name] for name in ESTIMATES if name != metric.name]
+    singles = [KNOWN[name] for name in SINGLES if name != metric.name]
+    columns = [*(["recipe"] if several else []), "variant", "seeds", metric.axis, "", "95 % interval"]
+    columns += [quantity.axis for quantity in (*others, *singles)]
+    body = []
+    for row in comparison.rows:
+        estimate = row.measured
+        body.append(
+            [
+                *([row.recipe] if several else []),
+                row.variant,
+                str(row.num_seeds),
+                _text(metric, estimate),
+                MARKS[comparison.standing(row)],
+                _interval(metric, estimate),
+                *(_text(quantity, getattr(row, quantity.name)) for quantity in others),
+                *(_single(quantity, getattr(row, quantity.name)) for quantity in singles),
+            ]
+        )
+    return columns, body
+
+
+def legend(comparison: Comparison) -> str:
+    """What the marks in the table mean, those that occur."""
+    used = {MARKS[comparison.standing(row)] for row in comparison.rows}
+    return "; ".join(f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used)
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The table and its legend."""
+    columns, body = to_table(comparison)
+    text_columns = {"recipe", "variant", ""}
+    rule = ["---" if column in text_columns else "---:" for column in columns]
+    lines = [_line(columns), _line(rule), *(_line(cells) for cells in body)]
+    note = legend(comparison)
+    return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The table, what it allows to conclude, and the problems met, under headings of their own."""
+    problems = [
+        *comparison.problems,
+        *(f"{row.recipe}, {row.variant}: {problem}" for row in comparison.rows for problem in row.problems),
+    ]
+    text = markdown_table(comparison)
+    for title, sentences in (("What this allows to say", comparison.conclusions()), ("Problems", problems)):
+        if sentences:
+            text += f"\n## {title}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
+    return text
+
+
+FORMATS = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
+
+
+def save(comparison: Comparison, file: Path) -> None:
+    """Writes the comparison in the format of the suffix (.json, .csv, .md), wholly or not at all."""
+    write = FORMATS.get(file.suffix.lower())
+    if write is None:
+        raise CnnbenchError(f"cannot save to {file}: the name must end in {', '.join(FORMATS)}")
+    try:
+        files.write(file, write(comparison))
+    except OSError as error:
+        raise CnnbenchError(f"cannot save to {file}: {error.strerror or error}") from error
+
+
+def _plain(row: Row, metric: Quantity) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "recipe": row.recipe,
+        "variant": row.variant,
+        "num_seeds": row.num_seeds,
+        "num_params": row.num_params,
+        "macs": row.macs,
+        **{name: _parts(getattr(row, name)) for name in ESTIMATES},
+        "latency_ms": row.latency_ms,
+        "throughput": row.throughput,
+        "peak_memory_mib": row.peak_memory_mib,
+        "best_epoch": row.best_epoch,
+        "device": row.device,
+        "complete": row.complete,
+        "problems": list(row.problems),
+    }
+    if metric.name not in plain:
+        plain[metric.name] = _parts(row.measured)
+    return plain
+
+
+def _parts(estimate: Estimate | None) -> dict[str, float | None]:
+    return {part: getattr(estimate, part, None) for part in ("mean", "std", "low", "high")}
+
+
+def _text(quantity: Quantity, estimate: Estimate | None) -> str:
+    return DASH if estimate is None else written_estimate(quantity, estimate)
+
+
+def _single(quantity: Quantity, value: float | None) -> str:
+    if value is None:
+        return DASH
+    return f"{value:,}" if isinstance(value, int) else written(quantity, value)
+
+
+def _interval(quantity: Quantity, estimate: Estimate | None) -> str:
+    if quantity.is_exact or estimate is None or estimate.low is None or estimate.high is None:
+        return DASH
+    return written_interval(quantity, estimate.low, estimate.high)
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,147 @@
+"""What a recipe asks for, validated: frozen objects that become `config.json` and come back equal."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cnnbench.options import Count, DropRate, NonNegative, NonNegativeInt, Positive
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+ClassNames = Annotated[list[str], Field(min_length=2)]
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+
+
+class _Config(BaseModel):
+    # strict: 3 counts as 3.0, but true is not 1, 3.0 is not 3 and "3" is not 3
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+class Named(_Config):
+    """A unit of the catalog with its options; `"adam"` is short for `{name = "adam"}`. Serializes flat."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments for the unit's constructor."""
+        return dict(self.model_extra or {})
+
+
+class DataConfig(_Config):
+    """The data set, its loader's own options (extra keys), and how it is split, cut and fed."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+    batch_size: Count = 128
+    val_fraction: Fraction | None = 0.1
+    val_size: Count | None = None
+    limit: Count | None = None
+    classes: ClassNames | None = None
+    image_size: Count | None = None
+    augment: list[Named] = []
+    normalize: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_to_split(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("val_size") is not None:
+            if value.get("val_fraction") is not None:
+                raise ValueError("val_fraction and val_size exclude each other")
+            return {**value, "val_fraction": None}
+        return value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments for the data set's loader beyond `root`."""
+        return dict(self.model_extra or {})
+
+
+class EarlyStopping(_Config):
+    """Stop after `patience` epochs without the validation metric getting better by more than `min_delta`."""
+
+    patience: Count
+    min_delta: NonNegative = 0.0
+
+
+class TrainConfig(_Config):
+    """How every epoch is trained."""
+
+    epochs: NonNegativeInt = 10
+    optimizer: Named = Named(name="adam")
+    lr: Positive = 1e-3
+    schedule: Named = Named(name="constant")
+    weight_decay: NonNegative = 0.0
+    label_smoothing: DropRate = 0.0
+    grad_clip: Positive | None = None
+    early_stopping: EarlyStopping | None = None
+    precision: Precision = "auto"
+    compile: bool = False
+
+
+class Limits(_Config):
+    """Caps checked before training: trainable parameters, multiply-adds per image, channels of any layer."""
+
+    max_params: Count | None = None
+    max_macs: Count | None = None
+    max_channels: Count | None = None
+
+
+class RunConfig(_Config):
+    """One run: one variant with one seed. `plugins` says where files lie, so it is no part of the JSON."""
+
+    recipe: str
+    variant: str
+    seed: NonNegativeInt
+    data: DataConfig
+    model: Named
+    train: TrainConfig
+    plugins: list[str] = Field(default=[], exclude=True)
+
+
+class Variant(_Config):
+    """One row of the comparison, every setting resolved."""
+
+    name: str
+    data: DataConfig
+    model: Named
+    train: TrainConfig
+    seeds: Seeds
+    limits: Limits = Limits()
+
+
+class Recipe(_Config):
+    """A validated recipe; `directory` is its place under `runs/`: the name, and what was overridden."""
+
+    path: Path
+    name: str
+    directory: str
+    title: str
+    question: str
+    analyses: list[Named]
+    variants: list[Variant]
+    plugins: list[str] = []  # absolute paths
+    text: str
+
+    def run_configs(self) -> list[RunConfig]:
+        """Every run asked for: variant by variant, seeds in the listed order."""
+        return [
+            RunConfig(
+                recipe=self.directory,
+                variant=variant.name,
+                seed=seed,
+                data=variant.data,
+                model=variant.model,
+                train=variant.train,
+                plugins=self.plugins,
+            )
+            for variant in self.variants
+            for seed in variant.seeds
+        ]

@@ -1,0 +1,21 @@
+"""FashionMNIST (Xiao et al., 2017): 70,000 pieces of clothing, 28x28 grey."""
+
+from pathlib import Path
+
+from cnnbench.data.base import Source
+from cnnbench.data.download import Progress
+from cnnbench.data.idx import download_idx, load_idx
+
+
+def load(root: Path) -> Source:
+    """60,000 training and 10,000 test images (1, 28, 28)."""
+    from torchvision.datasets import FashionMNIST
+
+    return load_idx(root, "fashion_mnist", FashionMNIST, tuple(FashionMNIST.classes))
+
+
+def download(root: Path, progress: Progress | None = None) -> None:
+    """Fetches and verifies the four original files."""
+    from torchvision.datasets import FashionMNIST
+
+    download_idx(root, FashionMNIST, progress)

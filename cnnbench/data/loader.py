@@ -1,0 +1,95 @@
+"""Batches: gathered, augmented and normalized on the device from images that live there as bytes."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cnnbench.data.augment import Augment
+from cnnbench.data.base import Dataset, Split
+from cnnbench.errors import CnnbenchError
+from cnnbench.seeds import mix
+
+if TYPE_CHECKING:
+    from cnnbench.config import DataConfig
+
+_ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
+
+
+class Loader:
+    """Feeds one run. What a batch holds depends on (seed, epoch, step) alone, on every device alike."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: "DataConfig",
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        plugins: Sequence[str] = (),
+    ) -> None:
+        self.dataset = dataset.to(device)
+        self.device, self.dtype, self.channels_last = device, dtype, channels_last
+        self.batch_size = min(config.batch_size, len(dataset.train))
+        self.augment = Augment(config.augment, plugins)
+        self._check_size()
+        mean, std = (dataset.mean, dataset.std) if config.normalize else ((0.0,), (1.0,))
+        std = tuple(s or 1.0 for s in std)  # a channel that never changes stays at 0
+        channels, _, width = dataset.in_shape
+        # (x / 255 - mean) / std as one multiplication and one addition, spelled out for a row of pixels,
+        # since rows of W * C numbers are processed several times faster than C numbers at each pixel
+        self._scale = _row([1 / (255 * s) for s in std], channels, width, device)
+        self._shift = _row([-m / s for m, s in zip(mean, std, strict=True)], channels, width, device)
+
+    @property
+    def num_train_steps(self) -> int:
+        """Batches of an epoch; images left over after the last full batch wait for another epoch's order."""
+        return max(1, len(self.dataset.train) // self.batch_size)
+
+    def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, normalized inputs (B, C, H, W) and targets (B,) of one epoch, in its own order."""
+        train = self.dataset.train
+        order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER)).to(self.device)
+        for step in range(self.num_train_steps):
+            positions = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images, targets = train.gather(positions)
+            yield self.normalize(self.augment(images, _generator(seed, epoch, step + 1))), targets
+
+    def eval_batches(self, split: Split, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalized inputs and targets of the whole split in its order, without augmentation."""
+        split = split.to(self.device)  # no copy for the splits of `self.dataset`
+        for start in range(0, len(split), batch_size):
+            positions = torch.arange(start, min(start + batch_size, len(split)), device=self.device)
+            images, targets = split.gather(positions)
+            yield self.normalize(images), targets
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format."""
+        pixels = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), already so when channels last
+        inputs = pixels.flatten(2).to(torch.float32)  # (B, H, W * C)
+        torch.addcmul(self._shift, inputs, self._scale, out=inputs)
+        inputs = inputs.view(pixels.shape).permute(0, 3, 1, 2).to(self.dtype)
+        return inputs if self.channels_last else inputs.contiguous()
+
+    def _check_size(self) -> None:
+        """Shows mistakes in `augment` before training; val and test stay as they are, so sizes must agree."""
+        images, _ = self.dataset.train.gather(torch.zeros(1, dtype=torch.int64, device=self.device))
+        found = tuple(self.augment(images, _generator(0, 0, 1)).shape[1:])
+        if found != self.dataset.in_shape:
+            raise CnnbenchError(
+                f"data.augment turns images of (channels, height, width) {self.dataset.in_shape} into "
+                f"{found}, but val and test images stay as they are: end with a RandomCrop or Resize "
+                "to their own size"
+            )
+
+
+def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """A CPU generator that no earlier draw has touched."""
+    return torch.Generator().manual_seed(mix(seed, epoch, step))
+
+
+def _row(values: list[float], channels: int, width: int, device: torch.device) -> Tensor:
+    """One value per channel (or one for all) repeated for `width` pixels: (width * channels,) float32."""
+    per_channel = torch.tensor(values, dtype=torch.float64).expand(channels)
+    return per_channel.repeat(width).to(torch.float32).to(device)

@@ -1,0 +1,51 @@
+"""Augmentations without a batched form, through albumentations itself: image by image on the CPU."""
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnbench.errors import CnnbenchError
+
+if TYPE_CHECKING:
+    from cnnbench.config import Named
+    from cnnbench.data.augment import Move, Shape
+
+
+class PerImage:
+    """Some of albumentations' transforms in a row, seeded anew for each batch."""
+
+    def __init__(self, entries: "list[Named]") -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news
+        import albumentations
+
+        self.names = ", ".join(entry.name for entry in entries)
+        transforms = []
+        for entry in entries:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", UserWarning)  # its way of rejecting an argument
+                    transforms.append(getattr(albumentations, entry.name)(**entry.options))
+            except (TypeError, ValueError, UserWarning) as error:
+                raise CnnbenchError(f"augment {entry.name}: {error}") from error
+        self.compose = albumentations.Compose(transforms)
+
+    def draw(self, shape: "Shape", generator: torch.Generator) -> "Move":
+        seed = int(torch.randint(0, 2**31, (1,), generator=generator))
+        return lambda images: self._apply(images, seed)
+
+    def _apply(self, images: Tensor, seed: int) -> Tensor:
+        self.compose.set_random_seed(seed)
+        done = []
+        for image in images.permute(0, 2, 3, 1).cpu().numpy():
+            pixels = np.asarray(self.compose(image=np.ascontiguousarray(image))["image"])
+            done.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+        if any(pixels.shape != done[0].shape or pixels.dtype != np.uint8 for pixels in done):
+            raise CnnbenchError(
+                f"augment {self.names}: images of a batch must come out alike in size and as bytes, "
+                f"but came out as {sorted({f'{pixels.shape} {pixels.dtype}' for pixels in done})}"
+            )
+        return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).to(images.device)

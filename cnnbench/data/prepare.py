@@ -1,0 +1,106 @@
+"""From a data set as published to the three splits of a run: which classes, how many images, what size."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cnnbench.data.base import Dataset, Source, Split
+from cnnbench.data.split import cut_validation, stratified_rows
+from cnnbench.errors import CnnbenchError
+
+if TYPE_CHECKING:
+    from cnnbench.config import DataConfig
+
+_CHUNK = 1024  # images converted at a time: a float copy of a whole set would take gigabytes
+
+
+def prepare(source: Source, config: "DataConfig") -> Dataset:
+    """The data set a run sees; train and val share their images. CnnbenchError if a split would be empty."""
+    train = (source.train_images, source.train_targets)
+    test = (source.test_images, source.test_targets)
+    classes = source.classes
+    if config.classes is not None:
+        numbers = [_class_number(name, classes) for name in config.classes]
+        if len(set(numbers)) < len(numbers):
+            raise CnnbenchError("data.classes names a class twice")
+        classes = tuple(config.classes)
+        train, test = _only_classes(*train, numbers), _only_classes(*test, numbers)
+    if config.limit is not None:
+        train, test = _at_most(*train, config.limit), _at_most(*test, config.limit)
+    train_images, test_images = (_stored(images, config.image_size) for images, _ in (train, test))
+    train_rows, val_rows = cut_validation(train[1], config.val_size, config.val_fraction)
+    train_split = Split(train_images, train[1], train_rows)
+    mean, std = channel_statistics(train_split)
+    return Dataset(
+        name=config.name,
+        classes=classes,
+        train=train_split,
+        val=Split(train_images, train[1], val_rows),
+        test=Split(test_images, test[1], torch.arange(len(test[1]))),
+        mean=mean,
+        std=std,
+    )
+
+
+def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation of each channel on a 0-1 scale, exact to float64."""
+    histograms = torch.zeros((split.images.shape[1], 256), dtype=torch.int64)
+    for positions in torch.split(torch.arange(len(split)), _CHUNK):
+        images, _ = split.gather(positions)
+        for channel, histogram in enumerate(histograms):
+            histogram += torch.bincount(images[:, channel].flatten(), minlength=256)
+    shares = histograms.to(torch.float64) / histograms.sum(1, keepdim=True)  # (C, 256)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean = shares @ levels
+    std = (shares * (levels - mean[:, None]).square()).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, size, size) uint8, bilinear with antialiasing, a chunk at a time."""
+    if images.shape[2:] == (size, size):
+        return images
+    shape = (len(images), images.shape[1], size, size)
+    resized = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].to(torch.float32)
+        scaled = F.interpolate(chunk, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        resized[start : start + _CHUNK] = scaled.round_().clamp_(0, 255)
+    return resized
+
+
+def _class_number(name: str, classes: Sequence[str]) -> int:
+    if name in classes:
+        return classes.index(name)
+    near = get_close_matches(name, classes, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(classes)}"
+    raise CnnbenchError(f"data.classes: the data set has no class {name!r}; {hint}")
+
+
+def _only_classes(images: Tensor, targets: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    """The images of these classes, numbered anew in the given order."""
+    renumbered = torch.full((int(max(int(targets.max()), *numbers)) + 1,), -1)
+    renumbered[torch.tensor(numbers)] = torch.arange(len(numbers))
+    targets = renumbered[targets]
+    rows = (targets >= 0).nonzero().squeeze(1)
+    return _take(images, targets, rows)
+
+
+def _at_most(images: Tensor, targets: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    if len(targets) <= limit:
+        return images, targets
+    return _take(images, targets, torch.from_numpy(stratified_rows(targets, limit)))
+
+
+def _take(images: Tensor, targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """A copy of these rows alone, so that what is left out leaves memory."""
+    return Split(images, targets, rows).gather(torch.arange(len(rows)))
+
+
+def _stored(images: Tensor, size: int | None) -> Tensor:
+    """The images resized if asked and laid out channels last."""
+    return (images if size is None else resize(images, size)).contiguous(memory_format=torch.channels_last)

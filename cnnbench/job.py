@@ -1,0 +1,156 @@
+"""One run from its settings to its result: a function of (settings, data, directory, device) and of nothing else."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from cnnbench import memory
+from cnnbench.config import RunConfig
+from cnnbench.data.base import Dataset
+from cnnbench.data.loader import Loader
+from cnnbench.errors import CnnbenchError
+from cnnbench.inference import measure_inference
+from cnnbench.models import build_model
+from cnnbench.models.summary import summarize
+from cnnbench.precision import Precision, choose_precision
+from cnnbench.runs import Run
+from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, evaluate, fit
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run goes on after this epoch."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A saved state that could not be used, and why."""
+
+    message: str
+
+
+class OutOfMemoryError(CnnbenchError):
+    """The device or the machine had not enough memory for a run."""
+
+
+JobEvent = Resumed | Damaged | Step | Epoch
+
+
+def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.device) -> Iterator[JobEvent]:
+    """Trains the run from its last good state, or from the start, and finishes it.
+
+    Every epoch is on disk when its row is yielded. A diverged run is finished too, with that as its status.
+    Raises OutOfMemoryError with a batch size to try.
+    """
+    precision = choose_precision(config.train.precision, device)
+    memory.reset_peak(device)
+    try:
+        torch.manual_seed(config.seed)
+        model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+        model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loader = Loader(dataset, config.data, device, precision.dtype, plugins=config.plugins)
+        state = TrainingState(model, config.train, precision)
+        saved, problems = run.load_state()
+        yield from map(Damaged, problems)
+        if saved is not None:
+            state.load_state_dict(saved)
+            yield Resumed(state.rows[-1].epoch)
+        run.write_history([asdict(row) for row in state.rows])
+        try:
+            for event in fit(state, loader, config.train, precision, seed=config.seed):
+                if isinstance(event, Epoch):
+                    run.write_history([asdict(row) for row in state.rows])
+                    run.save_state(state.state_dict())
+                yield event
+        except DivergedError as error:
+            run.finish(describe(state, dataset, precision, device) | diverged(error), None, None)
+            return
+        finish(run, state, loader, precision)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = max(config.data.batch_size // 2, 1)
+        raise OutOfMemoryError(
+            f"{run.label}: out of memory on {device.type} at batch size {config.data.batch_size}; "
+            f"try --set data.batch_size={smaller}"
+        ) from error
+
+
+def finish(run: Run, state: TrainingState, loader: Loader, precision: Precision) -> None:
+    """Measures the best weights on all three splits; the test split is read here, once."""
+    dataset = loader.dataset
+    state.model.load_state_dict(state.best_weights)
+    train, val, test = (
+        evaluate(state.model, loader, split, precision) for split in (dataset.train, dataset.val, dataset.test)
+    )
+    result = describe(state, dataset, precision, loader.device) | {
+        "status": "complete",
+        "message": None,
+        "metrics": metrics_of(train=train, val=val, test=test),
+        **asdict(measure_inference(state.model, dataset.in_shape, precision)),
+    }
+    small = torch.int16 if dataset.num_classes <= 32_767 else torch.int32
+    predictions = {
+        "val_predictions": val.predictions.to(small).numpy(),
+        "val_targets": val.targets.to(small).numpy(),
+        "test_predictions": test.predictions.to(small).numpy(),
+        "test_targets": test.targets.to(small).numpy(),
+    }
+    run.finish(result, predictions, state.best_weights)
+
+
+def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
+    """train_loss, train_accuracy, val_loss and so on."""
+    return {
+        f"{split}_{name}": getattr(evaluation, name)
+        for split, evaluation in evaluations.items()
+        for name in ("loss", "accuracy")
+    }
+
+
+def diverged(error: DivergedError) -> dict[str, Any]:
+    return {"status": "diverged", "message": str(error)}
+
+
+def describe(state: TrainingState, dataset: Dataset, precision: Precision, device: torch.device) -> dict[str, Any]:
+    """What a result says of every run, diverged ones too."""
+    summary = summarize(state.model, dataset.in_shape)
+    return {
+        "status": None,
+        "message": None,
+        "epochs": state.rows[-1].epoch,
+        "best_epoch": state.best_epoch,
+        "metrics": {},
+        "num_params": summary.num_params,
+        "macs": summary.macs,
+        "train_seconds": sum(row.train_seconds for row in state.rows),
+        "val_seconds": sum(row.val_seconds for row in state.rows),
+        "latency_ms": None,
+        "throughput": None,
+        "peak_memory_mib": max(row.peak_memory_mib for row in state.rows),
+        "precision": precision.name,
+        "device": {"type": device.type, "name": device_name(device), "threads": torch.get_num_threads()},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("cnnbench", "torch", "torchvision", "numpy")},
+        },
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The model name of the GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """PyTorch's CPU allocator raises a plain RuntimeError that can be told by its text alone."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+

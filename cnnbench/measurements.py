@@ -1,0 +1,240 @@
+"""What the finished runs of one recipe measured, read from disk. What cannot be read is said and left out."""
+
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.runs import DamagedError, Run, differences, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SECTIONS = ("data", "model", "train")
+SPLITS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run that counts. `targets` and `correct` are (N,) each, by split, in the order of its images."""
+
+    seed: int
+    values: dict[str, float]
+    targets: "dict[str, NDArray[np.integer[Any]]]"
+    correct: "dict[str, NDArray[np.bool_]]"
+    device: str
+    precision: str
+    versions: dict[str, str]
+
+
+@dataclass
+class VariantMeasurements:
+    """What one variant was planned to be, the runs of it that count, and why others do not."""
+
+    name: str
+    seeds: list[int]
+    config: dict[str, Any]
+    measurements: list[Measurement] = field(default_factory=list)
+    size: dict[str, float] = field(default_factory=dict)  # num_params and macs, known of diverged runs too
+    problems: list[str] = field(default_factory=list)
+
+    def values(self, name: str) -> list[float]:
+        """A quantity's values over the seeds that have it."""
+        return [run.values[name] for run in self.measurements if name in run.values]
+
+
+@dataclass
+class RecipeMeasurements:
+    """A recipe's variants in its order."""
+
+    name: str
+    variants: list[VariantMeasurements] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_recipe(directory: Path) -> RecipeMeasurements:
+    """Reads the runs that `plan.json` in this directory names; the damaged and missing are problems."""
+    path = directory / "plan.json"
+    recipe = RecipeMeasurements(directory.name)
+    try:
+        plan = read_json(path)
+        recipe.name = str(plan["recipe"])
+        planned = [
+            VariantMeasurements(
+                str(entry["name"]), [int(seed) for seed in entry["seeds"]], dict(entry["config"])
+            )
+            for entry in plan["variants"]
+        ]
+    except DamagedError as error:
+        recipe.problems.append(f"{error}: the recipe is left out; run it again")
+        return recipe
+    except (KeyError, TypeError, ValueError) as error:
+        recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
+        return recipe
+    for variant in planned:
+        _read_variant(directory / variant.name, variant)
+        recipe.variants.append(variant)
+    _name_mixtures(recipe)
+    return recipe
+
+
+def _read_variant(directory: Path, variant: VariantMeasurements) -> None:
+    missing = []
+    for seed in variant.seeds:
+        try:
+            result = Run(directory / f"seed{seed}").result()
+            if result is None:
+                missing.append(seed)
+            else:
+                _read_run(Run(directory / f"seed{seed}"), result, variant)
+        except DamagedError as error:
+            variant.problems.append(f"seed {seed} does not count: {error}")
+    if missing:
+        variant.problems.append(f"{_seeds(missing)} not finished; run the recipe again to complete it")
+    extra = sorted(
+        int(path.parent.name.removeprefix("seed"))
+        for path in directory.glob("seed*/result.json")
+        if path.parent.name.removeprefix("seed").isdecimal()
+    )
+    if extra := [seed for seed in extra if seed not in variant.seeds]:
+        variant.problems.append(f"{_seeds(extra)} finished, but not in the plan of the last run: not counted")
+    for what, values in (
+        ("on different devices", [run.device for run in variant.measurements]),
+        ("in different precisions", [run.precision for run in variant.measurements]),
+        *_versions([run.versions for run in variant.measurements]),
+    ):
+        if mixture := _mixture([str(run.seed) for run in variant.measurements], values):
+            variant.problems.append(f"seeds were trained {what} ({mixture})")
+
+
+def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) -> None:
+    """Adds what a run measured, or the reason it does not count; raises DamagedError."""
+    path = run.path / "result.json"
+    metrics, status = result.get("metrics"), result.get("status")
+    if status not in ("complete", "diverged") or not isinstance(metrics, dict):
+        raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
+    config = run.config()
+    changed = differences({key: config.get(key) for key in SECTIONS}, variant.config)
+    if changed:
+        changes = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        variant.problems.append(
+            f"seed {run.seed} does not count: it was trained with other settings than the plan's ({changes})"
+        )
+        return
+    values = _finite({**result, **metrics})
+    variant.size |= {key: values[key] for key in ("num_params", "macs") if key in values}
+    if status == "diverged":
+        message = f": {result['message']}" if result.get("message") else ""
+        variant.problems.append(f"seed {run.seed} diverged and does not count{message}")
+        return
+    targets, correct = _read_predictions(run)
+    for split, hits in correct.items():
+        said, counted = values.get(f"{split}_accuracy"), float(hits.mean())
+        if said is not None and abs(said - counted) * len(hits) > 0.5:
+            raise DamagedError(
+                f"{run.path / 'predictions.npz'}: "
+                f"{split} accuracy is {counted:.4f}, but {said:.4f} in result.json"
+            )
+    variant.measurements.append(
+        Measurement(
+            seed=run.seed,
+            values=values,
+            targets=targets,
+            correct=correct,
+            device=_device(result.get("device")),
+            precision=str(result.get("precision")),
+            versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
+        )
+    )
+
+
+def _read_predictions(
+    run: Run,
+) -> "tuple[dict[str, NDArray[np.integer[Any]]], dict[str, NDArray[np.bool_]]]":
+    path = run.path / "predictions.npz"
+    try:
+        arrays = run.predictions()
+    except zlib.error as error:
+        raise DamagedError(f"{path}: {error}") from error
+    targets, correct = {}, {}
+    for split in SPLITS:
+        predicted, target = arrays.get(f"{split}_predictions"), arrays.get(f"{split}_targets")
+        if predicted is None or target is None or predicted.shape != target.shape or not target.size:
+            raise DamagedError(f"{path}: expected {split}_predictions and {split}_targets of one length")
+        if target.ndim == 1:
+            targets[split], correct[split] = target, predicted == target
+    return targets, correct
+
+
+def _finite(content: dict[str, Any]) -> dict[str, float]:
+    """The numbers among the entries; NaN and infinity are not measured."""
+    return {
+        key: value
+        for key, value in content.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _mapping(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _device(value: object) -> str:
+    """One line for a device: `cpu, Intel Xeon, 2 threads`."""
+    entries = _mapping(value)
+    parts = [str(entries[key]) for key in ("type", "name") if entries.get(key)]
+    if entries.get("threads"):
+        parts.append(f"{entries['threads']} threads")
+    return ", ".join(parts) or "unknown"
+
+
+def _name_mixtures(recipe: RecipeMeasurements) -> None:
+    """Says where variants were not trained under the same conditions."""
+    variants = [variant for variant in recipe.variants if variant.measurements]
+    names = [variant.name for variant in variants]
+    for what, why, values in (
+        ("on different devices", "times are not comparable", [_joined(v, "device") for v in variants]),
+        (
+            "in different precisions",
+            "part of a difference may be theirs",
+            [_joined(v, "precision") for v in variants],
+        ),
+    ):
+        if mixture := _mixture(names, values):
+            recipe.problems.append(f"variants were trained {what} ({mixture}): {why}")
+    # A mixture inside one variant is said there; here its first run stands for it.
+    for what, values in _versions([variant.measurements[0].versions for variant in variants]):
+        if mixture := _mixture(names, values):
+            recipe.problems.append(f"variants were trained {what} ({mixture})")
+
+
+def _joined(variant: VariantMeasurements, name: str) -> str:
+    return " and ".join(sorted({getattr(run, name) for run in variant.measurements}))
+
+
+def _versions(versions: Sequence[dict[str, str]]) -> list[tuple[str, list[str]]]:
+    """For each package, what to say if its versions differ, and the version of each member."""
+    packages = dict.fromkeys(package for member in versions for package in member)
+    return [
+        (f"with different versions of {package}", [member.get(package, "none") for member in versions])
+        for package in packages
+    ]
+
+
+def _mixture(names: Iterable[str], values: Iterable[str]) -> str | None:
+    """`bf16: 0, 1; fp32: 2` where values differ, None where all are the same."""
+    members: dict[str, list[str]] = {}
+    for name, value in zip(names, values, strict=True):
+        members.setdefault(value, []).append(name)
+    if len(members) < 2:
+        return None
+    return "; ".join(f"{value}: {', '.join(names)}" for value, names in members.items())
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} is"
+    return f"seeds {', '.join(map(str, seeds))} are"

@@ -1,0 +1,32 @@
+"""Peak memory of a piece of work: of the device on CUDA, of the process elsewhere."""
+
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+
+MIB = 2**20
+
+
+def reset_peak(device: torch.device) -> None:
+    """Starts a new peak, so that one run's does not hide the next one's (where the system can: CUDA, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:  # some sandboxes forbid it: then the peak is that of the process so far
+            return
+
+
+def peak_mib(device: torch.device) -> float:
+    """Peak since `reset_peak` in MiB: allocated memory of the device, or resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    info = psutil.Process().memory_info()
+    return float(getattr(info, "peak_wset", info.rss)) / MIB

@@ -1,0 +1,78 @@
+"""A variant's settings over the recipe's, key by key, remembering where in the file each was written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnbench.toml_positions import Path
+
+# what a section or sub-table is called where nothing names it
+DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "schedule"): "constant"}
+_NAMED = {("data",), ("model",), *DEFAULT_NAMES}
+_EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The values of a section, and for each table and key in it the path where it was written."""
+
+    section: str
+    values: dict[str, Any]
+    origins: dict[Path, Path]
+
+    def origin(self, path: Path) -> Path:
+        """Where this value was written: its own place, or that of the nearest table around it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.origins:
+                return (*self.origins[path[:length]], *path[length:])
+        return ()
+
+
+def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_once: bool = False) -> Layer:
+    """A layer from a table of the file; `at_once` where all of it was written in one place (`--set`)."""
+    origins: dict[Path, Path] = {}
+
+    def walk(value: Any, path: Path, origin: Path) -> Any:
+        origins[path] = origin
+        if isinstance(value, str) and (section, *path) in _NAMED:
+            origins[(*path, "name")] = origin
+            return {"name": value}
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            key: walk(item, (*path, key), origin if at_once else (*origin, key))
+            for key, item in value.items()
+        }
+
+    return Layer(section, walk(value, (), origin), origins)
+
+
+def merge(base: Layer, over: Layer) -> Layer:
+    """`over` wins key by key; where it changes the `name` of a table, that table starts afresh."""
+    origins = dict(base.origins)
+
+    def take(path: Path) -> None:
+        depth = len(path)
+        for old in [old for old in origins if old[:depth] == path]:
+            del origins[old]
+        origins.update({new: origin for new, origin in over.origins.items() if new[:depth] == path})
+
+    def walk(old: dict[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
+        name = old.get("name", DEFAULT_NAMES.get((base.section, *path)))
+        if name is not None and new.get("name", name) != name:
+            take(path)
+            return new
+        if path in over.origins:
+            origins[path] = over.origins[path]
+        replaces = base.section == "data" and not path and bool(_EXCLUSIVE & new.keys())
+        gone = _EXCLUSIVE - new.keys() if replaces else set()
+        merged = {key: value for key, value in old.items() if key not in gone}
+        for key, value in new.items():
+            if isinstance(value, dict) and isinstance(merged.get(key), dict):
+                merged[key] = walk(merged[key], value, (*path, key))
+            else:
+                merged[key] = value
+                take((*path, key))
+        return merged
+
+    return Layer(base.section, walk(base.values, over.values, ()), origins)

@@ -1,0 +1,79 @@
+"""The standard layers a recipe can name, by that name."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from cnnbench.options import Activation, Norm, Pool
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(inplace=True),
+    "elu": lambda: nn.ELU(inplace=True),
+    "gelu": nn.GELU,
+    "silu": lambda: nn.SiLU(inplace=True),
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "mish": lambda: nn.Mish(inplace=True),
+}
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer normalization over the channels of each position, for (N, C, H, W) and (N, C)."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(num_channels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        normed: Tensor = self.norm(inputs.movedim(1, -1))
+        return normed.movedim(-1, 1)
+
+
+def activation(name: Activation) -> nn.Module:
+    return ACTIVATIONS[name]()
+
+
+def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
+    """The normalization for (N, C, H, W) inputs, or for (N, C) with dimensions = 0."""
+    if name == "batch":
+        return nn.BatchNorm2d(num_channels) if dimensions == 2 else nn.BatchNorm1d(num_channels)
+    if name == "group":
+        # 32 groups as in Wu & He (2018), or the largest smaller number that divides the channels.
+        groups = next(g for g in range(min(32, num_channels), 0, -1) if num_channels % g == 0)
+        return nn.GroupNorm(groups, num_channels)
+    if name == "layer":
+        return ChannelLayerNorm(num_channels)
+    return nn.Identity()
+
+
+def pool(name: Pool, kernel_size: int = 2) -> nn.Module:
+    """Pooling with a stride equal to its window."""
+    if name == "max":
+        return nn.MaxPool2d(kernel_size)
+    if name == "avg":
+        return nn.AvgPool2d(kernel_size)
+    return nn.Identity()
+
+
+def dropout(rate: float) -> nn.Module:
+    return nn.Dropout(rate) if rate > 0 else nn.Identity()
+
+
+def init_he(model: nn.Module) -> None:
+    """Normal weights with variance 2 / fan_out for every convolution (He et al. 2015)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class GlobalHead(nn.Module):
+    """Global average pooling, then one linear layer: (N, C, H, W) -> (N, num_classes)."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, num_classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.linear(inputs.mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,72 @@
+"""Wide residual networks, WRN-depth-widen_factor (Zagoruyko & Komodakis 2016)."""
+
+from torch import Tensor, nn
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.models import layers
+from cnnbench.options import Count, DropRate
+
+
+class PreActivationBlock(nn.Module):
+    """BN-ReLU-conv twice beside the shortcut, with dropout between; a 1x1 shortcut starts after the first ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.dropout = layers.dropout(dropout)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.activation = layers.activation("relu")
+        self.shortcut = (
+            None
+            if in_channels == out_channels and stride == 1
+            else nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        activated = self.activation(self.norm1(inputs))
+        residual = inputs if self.shortcut is None else self.shortcut(activated)
+        out = self.dropout(self.activation(self.norm2(self.conv1(activated))))
+        result: Tensor = self.conv2(out) + residual
+        return result
+
+
+class WideResNet(nn.Module):
+    """Three stages of (depth - 4) / 6 blocks with 16, 32, 64 times widen_factor channels."""
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        num_classes: int,
+        *,
+        depth: Count = 16,
+        widen_factor: Count = 4,
+        dropout: DropRate = 0.0,
+    ) -> None:
+        super().__init__()
+        if depth < 10 or (depth - 4) % 6:
+            raise CnnbenchError(
+                f"model 'wide_resnet': depth = {depth} is not 6n + 4; use 10, 16, 22, 28, 34 or 40"
+            )
+        num_blocks = (depth - 4) // 6
+        channels = 16
+        self.stem = nn.Conv2d(in_shape[0], channels, 3, padding=1, bias=False)
+        stages = []
+        for width, first_stride in ((16, 1), (32, 2), (64, 2)):
+            stage = []
+            for position in range(num_blocks):
+                stride = first_stride if position == 0 else 1
+                stage.append(PreActivationBlock(channels, width * widen_factor, stride, dropout))
+                channels = width * widen_factor
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(channels)
+        self.activation = layers.activation("relu")
+        self.head = layers.GlobalHead(channels, num_classes)
+        layers.init_he(self)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.activation(self.norm(self.stages(self.stem(inputs))))
+        logits: Tensor = self.head(features)
+        return logits

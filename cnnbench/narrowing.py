@@ -1,0 +1,55 @@
+"""Less of a recipe: quick trials, fewer or more seeds, some of the variants."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cnnbench.config import DataConfig, Recipe, TrainConfig
+from cnnbench.merging import Layer, merge
+from cnnbench.mistakes import Mistake, RecipeError, choices, nearest
+from cnnbench.toml_positions import Path
+
+QUICK_EPOCHS = 2
+QUICK_LIMIT = 2000
+
+
+def quickened(layers: dict[str, Layer]) -> dict[str, Layer]:
+    """Few epochs on little data; what is not a number is left for the checker to complain about."""
+    data, train = layers["data"], layers["train"]
+    epochs = train.values.get("epochs", TrainConfig.model_fields["epochs"].default)
+    limit = data.values.get("limit", QUICK_LIMIT)
+    changes: dict[str, Any] = {}
+    if type(limit) is int and limit >= 1:
+        changes["limit"] = limit = min(limit, QUICK_LIMIT)
+        val_size = data.values.get("val_size")
+        if type(val_size) is int and val_size * 2 > limit:
+            changes["val_fraction"] = DataConfig.model_fields["val_fraction"].default
+    origins: dict[Path, Path] = {(key,): data.origin(()) for key in changes}
+    layers = {**layers, "data": merge(data, Layer("data", changes, origins))}
+    if type(epochs) is int and epochs > QUICK_EPOCHS:
+        few = Layer("train", {"epochs": QUICK_EPOCHS}, {("epochs",): train.origin(("epochs",))})
+        layers["train"] = merge(train, few)
+    return layers
+
+
+def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:
+    """The recipe with this many seeds and these variants."""
+    names = [variant.name for variant in recipe.variants]
+    mistakes = [
+        Mistake(f"--only {name}", f"no such variant; expected {choices(names)}", None, nearest(name, names))
+        for name in only
+        if name not in names
+    ]
+    if seeds is not None and seeds < 1:
+        mistakes.append(Mistake(f"--seeds {seeds}", "expected a whole number of at least 1"))
+    if mistakes:
+        raise RecipeError(mistakes)
+    variants = [variant for variant in recipe.variants if not only or variant.name in only]
+    if seeds is not None:
+        variants = [v.model_copy(update={"seeds": _continued(v.seeds, seeds)}) for v in variants]
+    return recipe.model_copy(update={"variants": variants})
+
+
+def _continued(seeds: list[int], count: int) -> list[int]:
+    """The first `count` seeds, counting on from the largest where the list is too short."""
+    missing = max(0, count - len(seeds))
+    return [*seeds[:count], *range(max(seeds) + 1, max(seeds) + 1 + missing)]

@@ -1,0 +1,109 @@
+"""Shows what happens in a recipe, event by event, on the console."""
+
+from collections.abc import Iterator
+from time import perf_counter
+
+from cnnbench.config import Recipe
+from cnnbench.console import RunDisplay
+from cnnbench.job import Damaged, Resumed
+from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Started, Working
+from cnnbench.training import Epoch, Step
+
+
+class Follower:
+    """Turns events into rows, bars and lines; knows how far each variant is."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.display = RunDisplay(recipe.title, [variant.name for variant in recipe.variants])
+        self.seeds = {variant.name: len(variant.seeds) for variant in recipe.variants}
+        self.done = dict.fromkeys(self.seeds, 0)
+        self.started: Started | None = None
+        self.first_epoch = 0
+        self.start = perf_counter()
+
+    def follow(self, events: Iterator[Event]) -> Reported:
+        """Consumes the events to their end, and returns the last one."""
+        with self.display.live():
+            for event in events:
+                match event:
+                    case Reported():
+                        return event
+                    case Notice(text):
+                        self.display.note(text, "yellow")
+                    case Failed(run, message):
+                        self.display.note(f"{run.label}: {message}", "red")
+                        self._row(run.variant, "failed")
+                    case Started():
+                        self._on_start(event)
+                    case Finished():
+                        self._on_finish(event)
+                    case Working():
+                        self._on_work(event)
+        raise AssertionError("a recipe ends with its report")
+
+    @property
+    def saved(self) -> str:
+        """A sentence about what is on disk, for a user who interrupts."""
+        if self.started is None:
+            return "nothing was in training"
+        return f"{self.started.run.label} is saved up to its last finished epoch; the same command goes on from there"
+
+    def _row(self, variant: str, now: str, *cells: str) -> None:
+        self.display.set_row(variant, f"{self.done[variant]}/{self.seeds[variant]}", now, *cells)
+
+    def _on_start(self, event: Started) -> None:
+        self.started = event
+        self.first_epoch = 0
+        self.start = perf_counter()
+        self._row(event.run.variant, f"seed {event.run.seed}")
+        self.display.line(f"[{event.index}/{event.total}] {event.run.label}")
+
+    def _on_finish(self, event: Finished) -> None:
+        self.done[event.run.variant] += 1
+        accuracy = event.result["metrics"].get("test_accuracy")
+        said = event.result["message"] if accuracy is None else f"test accuracy {accuracy:.2%}"
+        kept = ", complete already" if event.reused else f", best epoch {event.result['best_epoch']}"
+        complete = self.done[event.run.variant] == self.seeds[event.run.variant]
+        self._row(event.run.variant, "done" if complete else "")
+        self.display.note(f"{event.run.label}: {said}{kept}", "yellow" if accuracy is None else "green")
+
+    def _on_work(self, event: Working) -> None:
+        match event.event:
+            case Resumed(epoch):
+                self.first_epoch = epoch
+                self.display.note(f"{event.run.label} goes on after epoch {epoch}")
+            case Damaged(message):
+                self.display.note(f"{event.run.label}: {message}; going back to the state before it", "yellow")
+            case Epoch() as row:
+                self._show_epoch(event, row)
+            case Step() as step:
+                self._show_step(step)
+
+    def _show_epoch(self, event: Working, row: Epoch) -> None:
+        speed = "" if row.images_per_second is None else f"{row.images_per_second:,.0f}"
+        self._row(event.run.variant, f"seed {event.run.seed}", str(row.epoch), f"{row.val_accuracy:.2%}", speed)
+        trained = "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
+        self.display.line(f"  epoch {row.epoch}: val accuracy {row.val_accuracy:.2%}, {trained}")
+
+    def _show_step(self, step: Step) -> None:
+        if self.started is None:
+            return
+        epochs = self.started.config.train.epochs
+        done = (step.epoch - 1) * step.num_steps + step.step
+        total = epochs * step.num_steps
+        here = done - self.first_epoch * step.num_steps
+        left = (perf_counter() - self.start) / max(here, 1) * (total - done)
+        speed = f"{step.num_images / step.seconds:,.0f} images/s"
+        self.display.set_bar(
+            f"{self.started.run.label}, epoch {step.epoch} of {epochs}", done, total, speed, f"{duration(left)} left"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Rounded for reading: 42 s, 3 min 10 s, 1 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,304 @@
+"""TOML -> Recipe: everything is validated before anything is loaded, and all mistakes are told at once."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cnnbench import catalog
+from cnnbench.checking import Checker, TrainSection, home_of
+from cnnbench.config import (
+    DataConfig,
+    EarlyStopping,
+    Limits,
+    Named,
+    Recipe,
+    RunConfig,
+    TrainConfig,
+    Variant,
+)
+from cnnbench.errors import CnnbenchError
+from cnnbench.merging import Layer, merge, written
+from cnnbench.mistakes import Mistake, RecipeError, choices, found, nearest
+from cnnbench.narrowing import narrowed, quickened
+from cnnbench.overrides import Override, apply, directory_suffix, parse_overrides
+from cnnbench.recipe_file import parse, read_text, recipe_name
+from cnnbench.schema import recipe_schema
+from cnnbench.toml_positions import TomlPositions
+
+__all__ = [
+    "DataConfig",
+    "EarlyStopping",
+    "Limits",
+    "Mistake",
+    "Named",
+    "Recipe",
+    "RecipeError",
+    "RunConfig",
+    "TrainConfig",
+    "Variant",
+    "load_recipe",
+    "recipe_schema",
+]
+
+RECIPE_KEYS = ("title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants")
+VARIANT_KEYS = ("name", "data", "model", "train", "limits")
+_TABLES = ("data", "model", "train", "limits")
+DEFAULT_ANALYSES = ("learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows
+
+
+def load_recipe(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+) -> Recipe:
+    """The recipe with every setting resolved. Raises RecipeError with all mistakes of file and overrides.
+
+    `overrides` are KEY=VALUE texts that win over the file; `quick` lowers epochs, data and seeds to a trial;
+    `seeds` asks for that many; `only` keeps these variants.
+    """
+    path = Path(path)
+    text = read_text(path)
+    document = parse(path, text)
+    reader = _Reader(path, text, document, parse_overrides(overrides), quick)
+    recipe = reader.recipe()
+    return narrowed(recipe, seeds, only)
+
+
+class _Reader:
+    """One pass over one file; mistakes gather in the checker until the end."""
+
+    def __init__(
+        self, path: Path, text: str, document: dict[str, Any], overrides: list[Override], quick: bool
+    ) -> None:
+        self.path = path
+        self.text = text
+        self.document = dict(document)
+        self.overrides = overrides
+        self.quick = quick
+        self.broken: set[str] = set()  # sections that are no tables: nothing more is said of them
+        self.check = Checker(str(path), TomlPositions(text), overrides)
+        self.origins: dict[str, tuple[str | int, ...]] = {key: (key,) for key in document}
+
+    def recipe(self) -> Recipe:
+        check = self.check
+        for key in self.document:
+            if key not in RECIPE_KEYS:
+                check.unknown((key,), key, "key {} in the recipe", RECIPE_KEYS, on_key=True)
+        self._plugins()
+        section_overrides = self._top_level_overrides()
+        title = self._text("title")
+        question = self._text("question")
+        analyses = self._analyses()
+        variants = self._variants(section_overrides)
+        if check.mistakes:
+            raise RecipeError(check.mistakes)
+        name = recipe_name(self.path)
+        return Recipe(
+            path=self.path,
+            name=name,
+            directory=name + directory_suffix(self.overrides, self.quick),
+            title=title or name,
+            question=question,
+            analyses=analyses,
+            variants=variants,
+            plugins=check.plugins,
+            text=self.text,
+        )
+
+    def _plugins(self) -> None:
+        plugins = self.document.get("plugins", [])
+        if not isinstance(plugins, list) or not all(isinstance(plugin, str) for plugin in plugins):
+            self.check.add(("plugins",), f"expected a list of Python files, found {found(plugins)}")
+            return
+        for index, plugin in enumerate(plugins):
+            file = (self.path.absolute().parent / plugin).resolve()
+            try:
+                if file.suffix != ".py":
+                    raise CnnbenchError(f"{plugin} is no Python file (.py)")
+                catalog.plugin_table(str(file))
+            except CnnbenchError as error:
+                self.check.add(("plugins", index), str(error))
+            else:
+                self.check.plugins.append(str(file))
+
+    def _text(self, key: str) -> str:
+        value = self.document.get(key, "")
+        if not isinstance(value, str):
+            self.check.add(self.origins[key], f"expected text in quotes, found {found(value)}")
+            return ""
+        return value
+
+    def _analyses(self) -> list[Named]:
+        asked = self.document.get("analyses", list(DEFAULT_ANALYSES))
+        origin = self.origins.get("analyses", ())
+        if not isinstance(asked, list):
+            self.check.add(origin, f"expected a list of analyses, found {found(asked)}")
+            return []
+        layer = Layer("analyses", {}, {(): origin})
+        resolved = [self.check.named("analysis", entry, layer, (index,)) for index, entry in enumerate(asked)]
+        return [analysis for analysis in resolved if analysis is not None]
+
+    def _top_level_overrides(self) -> list[tuple[Override, str | None, str, list[str]]]:
+        """Takes `title=...` and the like over; returns the others as (override, variant, section, keys)."""
+        names = [entry.get("name") for entry in self._entries() if isinstance(entry, dict)]
+        variants = [name for name in names if isinstance(name, str)]
+        within = []
+        for override in self.overrides:
+            key, variant = override.key, None
+            if key.startswith("variants."):
+                rest = key.removeprefix("variants.")
+                fitting = [name for name in variants if rest.startswith(f"{name}.")]
+                if not fitting:
+                    self.check.unknown(
+                        (override.number,), rest.split(".")[0], "variant {}", variants, on_key=True
+                    )
+                    continue
+                variant = max(fitting, key=len)
+                key = rest.removeprefix(f"{variant}.")
+            first, *parts = (part.strip().strip("\"'") for part in key.split("."))
+            if first in _TABLES:
+                within.append((override, variant, first, parts))
+            elif first in ("title", "question", "analyses") and not parts and variant is None:
+                self.document[first] = override.value
+                self.origins[first] = (override.number,)
+            else:
+                known = [*_TABLES, "title", "question", "analyses", "variants"]
+                home = home_of(first)
+                near = f"{home}.{key}" if home else nearest(first, known)
+                hint = "" if near else f"; expected {choices(known)}, such as train.epochs"
+                self.check.add(
+                    (override.number,), f"unknown key {found(override.key)}{hint}", on_key=True, near=near
+                )
+        return within
+
+    def _entries(self) -> list[Any]:
+        variants = self.document.get("variants", [])
+        return variants if isinstance(variants, list) else []
+
+    def _section(self, table: dict[str, Any], section: str, path: tuple[str | int, ...]) -> Layer:
+        """A section as written in the recipe (path ()) or in a variant."""
+        value = table.get(section, {})
+        origin = (*path, section) if section in table else path
+        if not isinstance(value, dict) and not (isinstance(value, str) and section in ("data", "model")):
+            self.check.add(origin, f"expected a table such as [{section}], found {found(value)}")
+            self.broken.add(section)
+            value = {}
+        return written(section, value, origin)
+
+    def _variants(self, overrides: list[tuple[Override, str | None, str, list[str]]]) -> list[Variant]:
+        check = self.check
+        shared = {section: self._section(self.document, section, ()) for section in _TABLES}
+        check.data(shared["data"], partial=True)
+        check.train(shared["train"], partial=True)
+        check.model(shared["model"], partial=True)
+        check.limits(shared["limits"])
+        entries = self.document.get("variants", [])
+        if not isinstance(entries, list):
+            check.add(
+                ("variants",), "expected [[variants]] (double brackets), once for each variant", on_key=True
+            )
+            return []
+        if not entries:
+            check.add_for_file("no variants: add a [[variants]] entry with a name and a model")
+        fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
+        known: dict[int, list[str]] = {}
+        taken: dict[str, str] = {}
+        variants = []
+        for index, entry in enumerate(entries):
+            path = ("variants", index)
+            if not isinstance(entry, dict):
+                check.add(path, f"expected a table with a name, found {found(entry)}")
+                continue
+            for key in entry:
+                if key not in VARIANT_KEYS:
+                    check.unknown((*path, key), key, "key {} in a variant", VARIANT_KEYS, on_key=True)
+            name = self._variant_name(entry, index, taken)
+            layers = {
+                section: merge(shared[section], self._section(entry, section, path)) for section in _TABLES
+            }
+            if self.quick:
+                layers = quickened(layers)
+            for override, variant, section, parts in overrides:
+                if variant in (None, name):
+                    self._set(layers, override, section, parts, fitting, known)
+            data = None if "data" in self.broken else check.data(layers["data"])
+            model = None if "model" in self.broken else check.model(layers["model"])
+            train, limits = check.train(layers["train"]), check.limits(layers["limits"])
+            if name and data and train and model and limits:
+                variants.append(_variant(name, data, model, train, limits, self.quick, overrides))
+        for override, _, _, parts in overrides:
+            if not fitting.get(override.number, True):
+                check.unknown(
+                    (override.number,),
+                    parts[-1],
+                    f"key {{}} in {override.key}",
+                    known[override.number],
+                    on_key=True,
+                )
+        return variants
+
+    def _set(
+        self,
+        layers: dict[str, Layer],
+        override: Override,
+        section: str,
+        parts: list[str],
+        fitting: dict[int, bool],
+        known: dict[int, list[str]],
+    ) -> None:
+        """Applies an override where the section has such a key, and notes whether it had."""
+        keys = self.check.keys(layers[section], parts[:-1]) if parts else None
+        fits = keys is None or parts[-1] in keys
+        fitting[override.number] = fitting.get(override.number, False) or fits
+        known.setdefault(override.number, []).extend(keys or [])
+        if not parts and not isinstance(override.value, dict | str):
+            self.check.add((override.number,), f"expected a table, found {found(override.value)}")
+        elif fits:
+            layers[section] = apply(layers[section], override, parts)
+
+    def _variant_name(self, entry: dict[str, Any], index: int, taken: dict[str, str]) -> str | None:
+        check, path = self.check, ("variants", index, "name")
+        name = entry.get("name")
+        if "name" not in entry:
+            check.add(("variants", index), "this variant needs a name", on_key=True)
+        elif not isinstance(name, str):
+            check.add(path, f"expected text in quotes, found {found(name)}")
+        elif not _SAFE_NAME.fullmatch(name) or name.endswith(".") or _RESERVED.fullmatch(name):
+            check.add(
+                path,
+                f"the name {found(name)} cannot be a directory's: use letters, digits, . _ + - (at most 80), "
+                "beginning with a letter or digit and not ending in a dot, and no name that Windows reserves",
+            )
+        elif name.lower() in taken:
+            capitals = "" if taken[name.lower()] == name else ", but for capitals"
+            check.add(path, f"two variants are called {found(name)}{capitals}")
+        else:
+            taken[name.lower()] = name
+            return name
+        return None
+
+
+def _variant(
+    name: str,
+    data: DataConfig,
+    model: Named,
+    train: TrainSection,
+    limits: Limits,
+    quick: bool,
+    overrides: list[tuple[Override, str | None, str, list[str]]],
+) -> Variant:
+    fixed = any(section == "train" and parts == ["seeds"] for _, _, section, parts in overrides)
+    return Variant(
+        name=name,
+        data=data,
+        model=model,
+        train=TrainConfig(**{key: getattr(train, key) for key in TrainConfig.model_fields}),
+        seeds=train.seeds[:1] if quick and not fixed else train.seeds,
+        limits=limits,
+    )

@@ -1,0 +1,61 @@
+"""A recipe's file: its text, its TOML, its name. Whatever is wrong with it as a file is said here."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from cnnbench.mistakes import Mistake, RecipeError, nearest
+from cnnbench.toml_positions import TomlPositions
+
+
+def read_text(path: Path) -> str:
+    """The file's text without a byte order mark."""
+    if path.is_dir():
+        raise RecipeError([Mistake(str(path), "is a directory; name a recipe file (.toml) in it")])
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        known = [str(other) for other in sorted(folder.glob("*.toml"))] if folder.is_dir() else []
+        raise RecipeError([Mistake(str(path), "no such file", None, nearest(path, known))]) from None
+    except OSError as error:
+        raise RecipeError([Mistake(str(path), f"cannot be read: {error.strerror}")]) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        start = error.start + 3 * content.startswith(b"\xef\xbb\xbf")
+        line = content.count(b"\n", 0, start) + 1
+        message = f"not UTF-8 text (byte {start}, line {line}); save the file in the encoding UTF-8"
+        raise RecipeError([Mistake(str(path), message)]) from None
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """The document; broken or empty TOML is a RecipeError."""
+    try:
+        document = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        message = re.sub(r" \(at .*\)$", "", str(error), flags=re.DOTALL)
+        positions = TomlPositions(text)
+        place = re.search(r"\(at line (\d+), column (\d+)\)$", str(error))
+        if place is not None:
+            lines = positions.text.split("\n")
+            start = sum(len(line) + 1 for line in lines[: int(place[1]) - 1]) + int(place[2]) - 1
+        else:
+            message += ": the file ends too early"
+            start = len(positions.text.rstrip())
+        mistake = Mistake(str(path), f"not valid TOML: {message}", positions.mark(start, start))
+        raise RecipeError([mistake]) from None
+    if not document:
+        raise RecipeError([Mistake(str(path), "is empty; a recipe needs [data], a model and [[variants]]")])
+    return document
+
+
+def recipe_name(path: Path) -> str:
+    """The path under the nearest folder called `recipes`, without `.toml`; elsewhere the file's stem."""
+    path = path.absolute()
+    for folder in path.parents:
+        if folder.name == "recipes":
+            return path.relative_to(folder).with_suffix("").as_posix()
+    return path.stem

@@ -1,0 +1,350 @@
+"""Writes what a recipe found: figures/, tables/, report.md and report.html, all from its runs."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnbench import comparison_formats, files
+from cnnbench.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.runs import flatten
+
+if TYPE_CHECKING:
+    from cnnbench.analyses.base import Cell, Figure, Subject, Table
+    from cnnbench.comparison import Comparison, Row
+    from cnnbench.statistics import Estimate
+
+DASH = "–"
+RESULTS = "tables/results.csv"
+OWN_FILES = re.compile(r"\((figures/[^()\s]+\.png|tables/[^()\s]+\.csv)\)")
+HASHED_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    title: str
+    caption: str
+    file: str
+    base64: str
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
+class _TextTable:
+    """A table as text; `right` says which columns hold numbers."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    right: list[bool]
+    title: str = ""
+    caption: str = ""
+    file: str = ""
+    notes: list[str] = field(default_factory=list)
+    kind: str = "table"
+
+
+def write_report(
+    recipe_directory: Path,
+    *,
+    plan: Mapping[str, Any],
+    subject: "Subject",
+    analyses: "Sequence[tuple[str, Sequence[Figure | Table]]]",
+    comparison: "Comparison",
+) -> Path:
+    """Writes the report of a recipe's complete runs and returns the path of report.md.
+
+    Pictures and tables that an earlier report referred to and this one does not are removed.
+    """
+    report = recipe_directory / "report.md"
+    before = set(OWN_FILES.findall(report.read_text(encoding="utf-8"))) if report.exists() else set()
+    used = {RESULTS}
+    sections = [
+        {
+            "title": name.replace("_", " ").capitalize(),
+            "items": _write_items(recipe_directory, name, items, used),
+        }
+        for name, items in analyses
+        if items
+    ]
+    results = _results(comparison)
+    files.write(recipe_directory / results.file, comparison_formats.to_csv(comparison))
+    content = {
+        "title": plan["title"],
+        "question": plan["question"],
+        "answer": comparison.conclusions(),
+        "results": results,
+        "sections": sections,
+        "cautions": cautions(plan, comparison),
+        "problems": _problems(comparison, subject),
+        "shared": _shared(plan),
+        "differences": _differences(plan),
+        "hardware": _hardware(subject),
+        "versions": _versions(subject),
+        "command": command_of(plan),
+        "command_note": _command_note(plan),
+    }
+    markdown, html = _render(content)
+    files.write(recipe_directory / "report.html", html)
+    files.write(report, markdown)
+    for name in before - set(OWN_FILES.findall(markdown)):
+        (recipe_directory / name).unlink(missing_ok=True)
+    return report
+
+
+def markdown_text(text: object) -> str:
+    """Text on one line in which Markdown and HTML see no marks of theirs."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*\[\]<>|~])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", line)
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", line)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)|^([#+\-=])", _escape_start, line)
+
+
+def _escape_start(match: re.Match[str]) -> str:
+    return f"{match[1]}\\{match[2]}" if match[1] else f"\\{match[3]}"
+
+
+def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
+    """What a reader must not take from the numbers, for this recipe's seeds, split and augmentation."""
+    measured = [row for row in comparison.rows if row.test_accuracy is not None]
+    single = [row.variant for row in measured if row.num_seeds == 1]
+    several = [row.variant for row in measured if row.num_seeds > 1]
+    sentences = []
+    if single:
+        sentences.append(
+            f"One seed only: {', '.join(single)}. There the interval counts which images happen to be in the "
+            "test set; how much another seed would change the figure is unknown."
+        )
+    if several:
+        sentences.append(
+            "An interval over seeds counts the luck of training alone: the test images are the same for each "
+            "seed, and other images would move all variants somewhat."
+        )
+    sentences.append(
+        "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
+        "weights are kept: validation accuracy is therefore a bit too high. Test was read once, at the end."
+    )
+    sentences.append(
+        "Train accuracy in the table is measured with the kept weights on the train split without "
+        "augmentation; in learning curves it is the average over an epoch of training, with augmentation."
+    )
+    limits = {variant["config"]["data"].get("limit") for variant in plan["variants"]} - {None}
+    if limits:
+        sentences.append(
+            f"Only a part of the data was used (limit = {', '.join(map(str, sorted(limits)))}): "
+            "the figures do not stand for the whole data set."
+        )
+    if any(row.train_seconds is not None for row in measured):
+        sentences.append(
+            "Times hold for the hardware below and whatever else ran on it; they order variants, no more."
+        )
+    return sentences
+
+
+def command_of(plan: Mapping[str, Any]) -> str:
+    """The command that trains these runs again, as far as the name of their directory tells."""
+    name, *suffixes = str(plan["recipe"]).split("+")
+    words = ["cnnbench", "recipe", f"recipes/{name}.toml"]
+    if not _is_inexact(plan):
+        for suffix in suffixes:
+            words += ["--quick"] if suffix == "quick" else ["--set", suffix]
+    seeds = [variant["seeds"] for variant in plan["variants"]]
+    if seeds and all(own == list(range(len(seeds[0]))) for own in seeds):
+        words += ["--seeds", str(len(seeds[0]))]
+    return shlex.join(words)
+
+
+def _is_inexact(plan: Mapping[str, Any]) -> bool:
+    """Whether the directory's name holds the overrides only in a shortened form."""
+    return "+" in plan["recipe"] and HASHED_SUFFIX.search(plan["recipe"]) is not None
+
+
+def _command_note(plan: Mapping[str, Any]) -> str:
+    note = "The recipe as it was run is recipe.toml beside this report; plan.json holds every setting."
+    if _is_inexact(plan):
+        note = "Settings were overridden with --set; add them as the settings above show. " + note
+    return note
+
+
+def _write_items(
+    directory: Path, analysis: str, items: "Sequence[Figure | Table]", used: set[str]
+) -> "list[_Picture | _TextTable]":
+    """Writes pictures and tables; `used` holds the files' names so far, so that none overwrites another's."""
+    from cnnbench.analyses.base import Figure
+    from cnnbench.analyses.plots import save_figure
+
+    shown: list[_Picture | _TextTable] = []
+    for item in items:
+        folder, suffix = ("figures", ".png") if isinstance(item, Figure) else ("tables", ".csv")
+        name = re.sub(r"[^\w.-]+", "_", item.name)
+        while (file := f"{folder}/{name}{suffix}") in used:
+            name = f"{analysis}_{name}"
+        used.add(file)
+        if isinstance(item, Figure):
+            encoded = base64.b64encode(save_figure(item.figure, directory / file).read_bytes()).decode()
+            shown.append(_Picture(item.title, item.caption, file, encoded))
+        else:
+            files.write(directory / file, _csv(item.columns, item.rows))
+            right = [all(not isinstance(row[i], str) for row in item.rows) for i in range(len(item.columns))]
+            rows = [[_cell(cell) for cell in row] for row in item.rows]
+            shown.append(_TextTable(list(item.columns), rows, right, item.title, item.caption, file))
+    return shown
+
+
+def _csv(columns: Sequence[str], rows: "Sequence[Sequence[Cell]]") -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def _cell(value: "Cell") -> str:
+    if value is None:
+        return DASH
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if isinstance(value, float) else value
+
+
+def _results(comparison: "Comparison") -> _TextTable:
+    """The main table, in the recipe's order."""
+    columns = {
+        "variant": False, "seeds": True, "parameters": True, "multiply-adds": True, "test accuracy (%)": True,
+        "": False, "95 % interval (%)": True, "train accuracy (%)": True, "train − test (points)": True,
+        "training time (s)": True, "latency (ms)": True, "best epoch": True,
+    }  # fmt: skip
+    rows = [_result(row, comparison_formats.MARKS[comparison.standing(row)]) for row in comparison.rows]
+    notes = [
+        "± is the standard deviation over seeds; best epoch and latency are medians over seeds; parameters "
+        "and multiply-adds (of one image) are exact."
+    ]
+    if legend := comparison_formats.legend(comparison):
+        notes.insert(0, legend + ".")
+    return _TextTable(list(columns), rows, list(columns.values()), file=RESULTS, notes=notes)
+
+
+def _result(row: "Row", mark: str) -> list[str]:
+    test, train = row.test_accuracy, row.train_accuracy
+    has_interval = test is not None and test.low is not None and test.high is not None
+    gap = None if test is None or train is None else 100 * (train.mean - test.mean)
+    return [
+        row.variant,
+        str(row.num_seeds),
+        _number("num_params", row.num_params),
+        _number("macs", row.macs),
+        _estimate("test_accuracy", test),
+        mark,
+        written_interval(KNOWN["test_accuracy"], test.low, test.high) if has_interval else DASH,  # type: ignore
+        _estimate("train_accuracy", train),
+        DASH if gap is None else f"{gap:.1f}",
+        _estimate("train_seconds", row.train_seconds),
+        _number("latency_ms", row.latency_ms),
+        DASH if row.best_epoch is None else str(row.best_epoch),
+    ]
+
+
+def _number(name: str, value: float | None) -> str:
+    return DASH if value is None else written(KNOWN[name], value)
+
+
+def _estimate(name: str, estimate: "Estimate | None") -> str:
+    return DASH if estimate is None else written_estimate(KNOWN[name], estimate)
+
+
+def _problems(comparison: "Comparison", subject: "Subject") -> list[str]:
+    problems = [f"{row.variant}: {problem}." for row in comparison.rows for problem in row.problems]
+    for name, runs in subject.diverged().items():
+        for run in runs:  # also one that the comparison passes over, for other settings than the plan's
+            if not any(problem.startswith(f"{name}: seed {run.seed} diverged") for problem in problems):
+                message = (run.result() or {}).get("message") or "no message was kept"
+                problems.append(f"{name}: seed {run.seed} diverged: {message}.")
+    return [*problems, *(f"{problem}." for problem in comparison.problems)]
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return DASH
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Flat settings by variant, the keys on which all agree, and the others."""
+    flat = [flatten(variant["config"]) for variant in plan["variants"]]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    same = [key for key in keys if all(settings.get(key) == flat[0].get(key) for settings in flat)]
+    return flat, same, [key for key in keys if key not in same]
+
+
+def _shared(plan: Mapping[str, Any]) -> _TextTable:
+    flat, same, _ = _settings(plan)
+    rows = [[key, _setting(flat[0][key])] for key in same]
+    seeds = list(dict.fromkeys(json.dumps(variant["seeds"]) for variant in plan["variants"]))
+    if len(seeds) == 1:
+        rows.append(["train.seeds", seeds[0]])
+    return _TextTable(["setting", "value"], rows, [False, False])
+
+
+def _differences(plan: Mapping[str, Any]) -> _TextTable:
+    """Variants by settings or the other way round, whichever is narrower."""
+    flat, _, different = _settings(plan)
+    names = [variant["name"] for variant in plan["variants"]]
+    cells = [[_setting(settings.get(key)) for key in different] for settings in flat]
+    if not different:
+        return _TextTable([], [], [])
+    if len(different) <= len(names):
+        rows = [[name, *row] for name, row in zip(names, cells, strict=True)]
+        return _TextTable(["variant", *different], rows, [False] * (len(different) + 1))
+    rows = [[key, *(row[index] for row in cells)] for index, key in enumerate(different)]
+    return _TextTable(["setting", *names], rows, [False] * (len(names) + 1))
+
+
+def _hardware(subject: "Subject") -> _TextTable:
+    """Where and how the runs were trained: a line for each combination."""
+    found: dict[tuple[str, ...], int] = {}
+    for result in _run_results(subject):
+        device = result.get("device") or {}
+        key = (
+            str(device.get("name") or DASH), str(device.get("type") or DASH),
+            str(device.get("threads") or DASH), str(result.get("precision") or DASH),
+        )  # fmt: skip
+        found[key] = found.get(key, 0) + 1
+    rows = [[*key, str(count)] for key, count in found.items()]
+    return _TextTable(
+        ["hardware", "device", "threads", "precision", "runs"], rows, [False, False, True, False, True]
+    )
+
+
+def _versions(subject: "Subject") -> _TextTable:
+    found: dict[str, list[str]] = {}
+    for result in _run_results(subject):
+        for package, number in (result.get("versions") or {}).items():
+            if number not in found.setdefault(package, []):
+                found[package].append(number)
+    return _TextTable(
+        ["package", "version"],
+        [[package, ", ".join(numbers)] for package, numbers in found.items()],
+        [False, False],
+    )
+
+
+def _run_results(subject: "Subject") -> list[dict[str, Any]]:
+    return [result for run in subject.runs if (result := run.result()) is not None]
+
+
+def _render(content: Mapping[str, Any]) -> tuple[str, str]:
+    """The report as Markdown and as one self-contained page of HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    texts = []
+    for name, autoescape in (("report.md.j2", False), ("report.html.j2", True)):
+        environment = Environment(
+            loader=PackageLoader("cnnbench", "templates"), autoescape=autoescape, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        environment.filters["md"] = markdown_text
+        texts.append(environment.get_template(name).render(content).strip() + "\n")
+    return re.sub(r"\n{3,}", "\n\n", texts[0]), texts[1]

@@ -1,0 +1,250 @@
+"""Runs a recipe: which runs are missing, train them, analyse, report."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from cnnbench import files
+from cnnbench.errors import CnnbenchError
+from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
+
+if TYPE_CHECKING:
+    from cnnbench.compare import Comparison
+    from cnnbench.config import DataConfig, Recipe, RunConfig
+    from cnnbench.data.base import Dataset
+    from cnnbench.job import JobEvent
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a run, and why; "replace" is training anew where an old run stands."""
+
+    action: Literal["reuse", "resume", "train", "replace"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run is about to be trained: the index-th of `total` runs of the recipe, counted from 1."""
+
+    run: Run
+    config: "RunConfig"
+    index: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Working:
+    """Something happened within a run."""
+
+    run: Run
+    event: "JobEvent"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run is complete; `reused` where it was so before."""
+
+    run: Run
+    result: dict[str, Any]
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run that could not be completed, and why; the others go on."""
+
+    run: Run
+    message: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The end: where the report is, and the comparison in it (None where no run is complete)."""
+
+    directory: Path
+    report: Path | None
+    comparison: "Comparison | None"
+    failures: list[Failed]
+
+
+Event = Started | Working | Finished | Notice | Failed | Reported
+
+
+def run_recipe(
+    recipe: "Recipe",
+    *,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> Reported:
+    """Trains what is missing of a recipe and writes its report."""
+    for event in iterate_recipe(recipe, runs_dir=runs_dir, data_dir=data_dir, device=device, fresh=fresh):
+        if isinstance(event, Reported):
+            return event
+    raise AssertionError("a recipe ends with its report")
+
+
+def iterate_recipe(
+    recipe: "Recipe",
+    *,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> Iterator[Event]:
+    """The same, event by event; the last one is Reported."""
+    from cnnbench.data import data_root
+    from cnnbench.job import OutOfMemoryError, train_run
+    from cnnbench.precision import choose_device
+
+    target = choose_device(device)
+    directory = runs_dir / recipe.directory
+    datasets = Datasets(data_root(data_dir), recipe.plugins)
+    check(recipe, datasets)
+    classes = datasets.load(recipe.variants[0].data).classes
+    write_plan(recipe, directory, classes)
+    failures: list[Failed] = []
+    configs = recipe.run_configs()
+    for index, config in enumerate(configs, start=1):
+        run = Run(directory / config.variant / f"seed{config.seed}")
+        try:
+            with run.locked():
+                decision = decide(run, config, fresh)
+                if decision.action == "reuse":
+                    yield Finished(run, run.result() or {}, reused=True)
+                    continue
+                yield from prepare(run, config, decision)
+                yield Started(run, config, index, len(configs))
+                for event in train_run(run, config, datasets.load(config.data), target):
+                    yield Working(run, event)
+                yield Finished(run, run.result() or {}, reused=False)
+        except (BusyError, OutOfMemoryError) as error:
+            failures.append(Failed(run, str(error)))
+            yield failures[-1]
+    yield report(recipe, directory, failures)
+
+
+class Datasets:
+    """Loads data sets once each, and holds one at a time."""
+
+    def __init__(self, root: Path, plugins: Sequence[str] = ()) -> None:
+        self.root = root
+        self.plugins = plugins
+        self._key = ""
+        self._dataset: Dataset | None = None
+
+    def load(self, config: "DataConfig") -> "Dataset":
+        from cnnbench.data import load_dataset
+
+        # What happens to batches does not change what is loaded.
+        key = config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
+        if self._dataset is None or key != self._key:
+            self._dataset = None  # never two in memory
+            self._dataset = load_dataset(config, self.root, self.plugins)
+            self._key = key
+        return self._dataset
+
+
+def check(recipe: "Recipe", datasets: Datasets) -> None:
+    """Builds every model without memory and holds it against its limits, before anything is trained."""
+    from cnnbench.models.summary import check_limits, summarize_config
+
+    for variant in recipe.variants:
+        dataset = datasets.load(variant.data)
+        try:
+            summary = summarize_config(variant.model, dataset.in_shape, dataset.num_classes, recipe.plugins)
+            check_limits(summary, variant.limits)
+        except CnnbenchError as error:
+            raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
+
+
+def write_plan(recipe: "Recipe", directory: Path, classes: Sequence[str]) -> None:
+    """Writes what this directory is going to hold, and the recipe as it was read."""
+    plan = {
+        "recipe": recipe.directory,
+        "title": recipe.title,
+        "question": recipe.question,
+        "classes": list(classes),
+        "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
+        "variants": [
+            {
+                "name": variant.name,
+                "seeds": variant.seeds,
+                "config": variant.model_dump(mode="json", include={"data", "model", "train"}),
+            }
+            for variant in recipe.variants
+        ],
+    }
+    files.write(directory / "plan.json", json.dumps(plan, indent=2) + "\n")
+    files.write(directory / "recipe.toml", recipe.text)
+
+
+def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
+    """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed."""
+    if not (run.path / "config.json").exists():
+        return Decision("train", "not trained yet")
+    try:
+        changed = differences(run.config(), config.model_dump(mode="json"))
+        result = run.result()
+        if fresh:
+            return Decision("replace", "--fresh was given")
+        if changed:
+            return Decision("replace", "its settings changed: " + ", ".join(changed))
+        if result is None:
+            return Decision("resume", "not complete yet")
+        run.history()
+        if result.get("status") == "complete":
+            run.predictions()
+    except DamagedError as error:
+        return Decision("replace", f"a file is damaged: {error}")
+    return Decision("reuse", "complete")
+
+
+def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:
+    """Makes the directory ready for training; an old run that cannot be used is moved aside, never overwritten."""
+    if decision.action == "replace":
+        aside = run.set_aside()
+        yield Notice(f"{run.label} is trained anew ({decision.reason}); the old run is kept in {aside}")
+    if decision.action != "resume":
+        run.write_config(config.model_dump(mode="json"))
+
+
+def report(recipe: "Recipe", directory: Path, failures: list[Failed]) -> Reported:
+    """Analyses the complete runs and writes the report; without any there is none."""
+    from cnnbench import catalog
+    from cnnbench.analyses.base import Analysis, Subject
+    from cnnbench.compare import compare
+    from cnnbench.report import write_report
+
+    runs = complete_runs(directory)
+    if not runs:
+        return Reported(directory, None, None, failures)
+    plan = read_json(directory / "plan.json")
+    subject = Subject(plan["recipe"], plan["title"], runs, plan["classes"])
+    analysed = []
+    for named in recipe.analyses:
+        make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
+        analysed.append((named.name, list(make(**named.options).analyse(subject))))
+    comparison = compare([directory])
+    path = write_report(directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison)
+    return Reported(directory, path, comparison, failures)
+
+
+def complete_runs(directory: Path) -> list[Run]:
+    """The complete runs in the order of the plan."""
+    plan = read_json(directory / "plan.json")
+    runs = [
+        Run(directory / variant["name"] / f"seed{seed}") for variant in plan["variants"] for seed in variant["seeds"]
+    ]
+    return [run for run in runs if (run.path / "result.json").exists()]

@@ -1,0 +1,193 @@
+"""Intervals and tests on plain arrays: how sure a measured number is, and whether two variants differ.
+
+Everything is two-sided at 95 %. Two things make a measured accuracy vary: which images were drawn for the
+test set, and which seed trained the model; each function says which of the two it counts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = Sequence[float] | NDArray[np.floating[Any]]
+    Correct = NDArray[np.bool_]
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of `num` runs, its standard deviation (None for one run), its 95 % interval (or None)."""
+
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+    num: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A difference a - b, its uncorrected 95 % interval, and the two-sided p-value of no difference."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    method: str
+
+
+def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
+    """The mean over seeds with Student's t interval: training noise only, each seed having the same images.
+
+    One value has no interval. `proportion` cuts the interval to 0..1. Raises ValueError without values.
+    """
+    import numpy as np
+    from scipy import stats
+
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"expected one or more values, got an array of shape {array.shape}")
+    mean = float(array.mean())
+    if len(array) == 1:
+        return Estimate(mean, None, None, None, 1)
+    std = float(array.std(ddof=1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1)) * std / math.sqrt(len(array))
+    low, high = mean - half, mean + half
+    if proportion:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Estimate(mean, std, low, high, len(array))
+
+
+def binomial_interval(successes: int, trials: int) -> Estimate:
+    """The accuracy of one run with Wilson's (1927) score interval: image noise only.
+
+    Raises ValueError where there are no trials or more successes than trials.
+    """
+    low, high = _wilson(successes, trials)
+    return Estimate(successes / trials, None, low, high, 1)
+
+
+def _wilson(successes: int, trials: int) -> tuple[float, float]:
+    from scipy import stats
+
+    interval = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def compare_predictions(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
+    """Tests accuracy a - b on the same N images; (num_seeds, N) each, True where the prediction is right.
+
+    One seed each: `mcnemar`, which counts image noise alone. Otherwise images and seeds both count. Seeds are
+    not paired: two architectures share no noise through one. Raises ValueError where the shapes do not fit.
+    """
+    import numpy as np
+
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not (a.size and b.size):
+        raise ValueError(f"expected (num_seeds, N) for the same N images, got {a.shape} and {b.shape}")
+    if len(a) == len(b) == 1:
+        return mcnemar(a[0], b[0])
+    return _compare_over_images_and_seeds(a, b)
+
+
+def mcnemar(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
+    """McNemar's exact test of two models on the same N images, with Newcombe's interval for the difference.
+
+    The interval is method 10 of Newcombe (1998), Statistics in Medicine 17, 2635-2650: Wilson intervals of
+    both proportions joined by their correlation. Near p = 0.05 the exact test is the more careful of the two.
+    """
+    import numpy as np
+    from scipy import stats
+
+    both = int(np.sum(correct_a & correct_b))
+    only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(~correct_a & correct_b))
+    num_images = len(correct_a)
+    neither = num_images - both - only_a - only_b
+    discordant = only_a + only_b
+    p_value = float(stats.binomtest(only_a, discordant).pvalue) if discordant else 1.0
+
+    right_a, right_b = both + only_a, both + only_b
+    low_a, high_a = _wilson(right_a, num_images)
+    low_b, high_b = _wilson(right_b, num_images)
+    down_a, up_a = right_a / num_images - low_a, high_a - right_a / num_images
+    down_b, up_b = right_b / num_images - low_b, high_b - right_b / num_images
+    product = right_a * (num_images - right_a) * right_b * (num_images - right_b)
+    excess: float = both * neither - only_a * only_b
+    if excess > 0:  # the paper's continuity correction
+        excess = max(excess - num_images / 2, 0)
+    phi = excess / math.sqrt(product) if product else 0.0
+    difference = (only_a - only_b) / num_images
+    low = difference - math.sqrt(max(down_a**2 - 2 * phi * down_a * up_b + up_b**2, 0.0))
+    high = difference + math.sqrt(max(up_a**2 - 2 * phi * up_a * down_b + down_b**2, 0.0))
+    method = "exact McNemar test, image noise only"
+    return PairedTest(difference, max(low, -1.0), min(high, 1.0), p_value, method)
+
+
+def _compare_over_images_and_seeds(a: "Correct", b: "Correct") -> PairedTest:
+    """Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap".
+
+    The variance is an image part (seed-averaged difference per image, over N) plus a seed part per model.
+    What neither factor explains alone is in both parts: the test errs on the side of "no difference".
+    """
+    per_image = a.mean(axis=0) - b.mean(axis=0)  # (N,)
+    num_images = len(per_image)
+    image_noise = float(per_image.var(ddof=1)) / num_images if num_images > 1 else 0.0
+    parts = [(image_noise, max(num_images - 1, 1)), *_mean_noise(a.mean(axis=1), b.mean(axis=1))]
+    return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
+
+
+def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
+    """Welch's t test of a quantity measured once per seed (seconds, loss): a - b, training noise only.
+
+    Raises ValueError unless one side has two values or more.
+    """
+    import numpy as np
+
+    a, b = np.asarray(values_a, dtype=float), np.asarray(values_b, dtype=float)
+    parts = _mean_noise(a, b)
+    return _t_test(float(a.mean() - b.mean()), parts, (-math.inf, math.inf), "Welch t test over seeds")
+
+
+def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]") -> list[tuple[float, int]]:
+    """(variance of the mean, degrees of freedom) of each side; a single run is lent the other's variance."""
+    if len(a) == 0 or len(b) == 0 or len(a) == len(b) == 1:
+        raise ValueError(f"the spread between seeds needs two seeds on one side, got {len(a)} and {len(b)}")
+    if len(a) > 1 and len(b) > 1:
+        return [(float(side.var(ddof=1)) / len(side), len(side) - 1) for side in (a, b)]
+    several = a if len(a) > 1 else b
+    # One estimate serves both sides, so it is one part with its own degrees of freedom (pooled t test).
+    return [(float(several.var(ddof=1)) * (1 / len(a) + 1 / len(b)), len(several) - 1)]
+
+
+def _t_test(
+    difference: float, parts: list[tuple[float, int]], bounds: tuple[float, float], method: str
+) -> PairedTest:
+    """Student's t on a sum of independent variances, with Welch and Satterthwaite's degrees of freedom."""
+    from scipy import stats
+
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return PairedTest(difference, difference, difference, float(difference == 0), method)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    error = math.sqrt(variance)
+    p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return PairedTest(
+        difference, max(difference - half, bounds[0]), min(difference + half, bounds[1]), p_value, method
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number by Holm (1979), in the order given: at most 0.05 is significant."""
+    order = sorted(range(len(p_values)), key=lambda position: p_values[position])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = largest
+    return adjusted

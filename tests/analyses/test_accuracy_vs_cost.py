@@ -1,0 +1,55 @@
+"""Accuracy against cost: which interval, which cost, which axis."""
+
+from collections.abc import Callable
+
+import pytest
+from scipy import stats
+
+from cnnbench.analyses.accuracy_vs_cost import AccuracyVsCost, accuracy_of
+from cnnbench.analyses.base import Subject
+
+
+def test_several_seeds_have_students_interval(subject: Callable[..., Subject]) -> None:
+    runs = subject({"basic": [[0.1, 0.7], [0.1, 0.8], [0.1, 0.75]]}).runs
+    values = [run.result()["metrics"]["test_accuracy"] for run in runs]  # type: ignore[index]
+    low, high = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
+    estimate = accuracy_of(runs)
+    assert estimate is not None
+    assert (estimate.low, estimate.high) == pytest.approx((low, min(high, 1)))
+
+
+def test_one_seed_has_the_binomial_interval(subject: Callable[..., Subject]) -> None:
+    runs = subject({"basic": [[0.1, 0.7]]}, num_test=100).runs
+    arrays = runs[0].predictions()
+    right = int((arrays["test_predictions"] == arrays["test_targets"]).sum())
+    expected = stats.binomtest(right, 100).proportion_ci(method="wilson")
+    estimate = accuracy_of(runs)
+    assert estimate is not None
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_without_predictions_there_is_no_interval(subject: Callable[..., Subject]) -> None:
+    runs = subject({"basic": [[0.1, 0.7]]}).runs
+    (runs[0].path / "predictions.npz").unlink()
+    estimate = accuracy_of(runs)
+    assert estimate is not None
+    assert (estimate.low, estimate.high) == (None, None)
+
+
+def test_every_subject_is_coped_with(any_subject: Subject) -> None:
+    for figure in AccuracyVsCost().analyse(any_subject):
+        assert figure.figure.axes[0].get_ylabel() == "test accuracy (%)"
+
+
+def test_axes_carry_units(subject: Callable[..., Subject]) -> None:
+    figures = list(AccuracyVsCost().analyse(subject({"basic": [[0.1, 0.7]]})))
+    assert {figure.name: figure.figure.axes[0].get_xlabel() for figure in figures} == {
+        "accuracy_vs_parameters": "parameters",
+        "accuracy_vs_macs": "multiply-adds per image",
+        "accuracy_vs_time": "training time (s)",
+    }
+
+
+def test_a_cost_nobody_knows_has_no_picture(subject: Callable[..., Subject]) -> None:
+    figures = AccuracyVsCost().analyse(subject({"basic": [[0.1, 0.7]]}, macs=None))
+    assert [figure.name for figure in figures] == ["accuracy_vs_parameters", "accuracy_vs_time"]

@@ -1,0 +1,74 @@
+"""Confusion matrices against scikit-learn's, and the pictures' layout."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from cnnbench.analyses.base import Figure, Subject, Table
+from cnnbench.analyses.confusion_matrix import ConfusionMatrix, count_confusions, most_confused, shares_of
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 200])
+def test_counts_are_scikit_learns(num_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    targets, predictions = rng.integers(0, num_classes, (2, 1000)).astype(np.uint8)
+    expected = confusion_matrix(targets, predictions, labels=range(num_classes))
+    np.testing.assert_array_equal(count_confusions(targets, predictions, num_classes), expected)
+
+
+def test_shares_are_scikit_learns() -> None:
+    rng = np.random.default_rng(1)
+    targets, predictions = rng.integers(0, 5, (2, 300))
+    expected = 100 * confusion_matrix(targets, predictions, normalize="true")
+    np.testing.assert_allclose(shares_of(count_confusions(targets, predictions, 5)), expected)
+
+
+def test_a_class_without_images_has_no_shares() -> None:
+    shares = shares_of(np.array([[3, 1], [0, 0]]))
+    assert shares[0].tolist() == [75, 25]
+    assert np.isnan(shares[1]).all()
+
+
+def test_the_commonest_mistakes() -> None:
+    counts = np.array([[8, 2, 0], [1, 3, 0], [5, 0, 95]])
+    assert most_confused(counts, 2) == [(1, 0, 1, 25.0), (0, 1, 2, 20.0)]
+    assert len(most_confused(counts, 9)) == 3
+    assert most_confused(np.diag([3, 4]), 5) == []
+
+
+def test_every_subject_is_coped_with(any_subject: Subject) -> None:
+    outputs = list(ConfusionMatrix().analyse(any_subject))
+    assert bool(outputs) == any(any_subject.trained().values())
+
+
+def test_seeds_are_summed(subject: Callable[..., Subject]) -> None:
+    made = subject({"basic": [[0.1, 0.7], [0.1, 0.8]]}, num_test=100)
+    figure, table = ConfusionMatrix(num_pairs=90).analyse(made)
+    arrays = [run.predictions() for run in made.runs]
+    wrong = sum(int((a["test_predictions"] != a["test_targets"]).sum()) for a in arrays)
+    assert isinstance(table, Table)
+    assert sum(int(row[4] or 0) for row in table.rows) == wrong
+    assert "2 seeds summed" in figure.caption
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "num_variants", "num_pictures", "annotated"),
+    [(10, 5, 1, True), (10, 8, 2, True), (16, 3, 3, True), (100, 7, 2, False)],
+    ids=["five", "eight", "sixteen classes", "hundred classes"],
+)
+def test_pictures(
+    subject: Callable[..., Subject], num_classes: int, num_variants: int, num_pictures: int, annotated: bool
+) -> None:
+    classes = [f"class {i}" for i in range(num_classes)]
+    made = subject(
+        {f"v{i}": [[0.1, 0.7]] for i in range(num_variants)}, classes=classes, num_test=2 * num_classes
+    )
+    figures = [output for output in ConfusionMatrix().analyse(made) if isinstance(output, Figure)]
+    assert len(figures) == num_pictures
+    assert len({figure.name for figure in figures}) == num_pictures
+    panels = [axes for axes in figures[0].figure.axes if axes.get_title(loc="left")]
+    assert bool(panels[0].texts) is annotated
+    assert (panels[0].get_xlabel(), panels[0].get_ylabel()) == ("predicted class", "true class")
+    assert figures[0].figure.axes[-1].get_ylabel() == "share of the true class (%)"

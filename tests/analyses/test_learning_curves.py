@@ -1,0 +1,94 @@
+"""Learning curves: means and bands by hand, and what the pictures and captions say."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from cnnbench.analyses.base import Figure, Subject
+from cnnbench.analyses.learning_curves import LearningCurves, curve_of
+
+
+def test_the_range_is_lowest_to_highest_seed() -> None:
+    curve = curve_of([{0: 0.1, 1: 0.5}, {0: 0.1, 1: 0.7}, {0: 0.1, 1: 0.9}], "range")
+    assert curve.epochs == [0, 1]
+    assert curve.mean == pytest.approx([0.1, 0.7])
+    assert curve.low == pytest.approx([0.1, 0.5])
+    assert curve.high == pytest.approx([0.1, 0.9])
+    assert curve.num_seeds == 3
+
+
+def test_the_std_is_that_of_a_sample() -> None:
+    curve = curve_of([{1: 0.5}, {1: 0.7}, {1: 0.9}], "std")
+    assert curve.high[0] - curve.mean[0] == pytest.approx(0.2)  # sqrt((0.04 + 0 + 0.04) / 2)
+
+
+def test_one_seed_has_no_band() -> None:
+    curve = curve_of([{0: 0.1, 1: 0.5}], "std")
+    assert curve.low == curve.mean == curve.high
+
+
+def test_a_seed_that_stopped_early_no_longer_counts() -> None:
+    assert curve_of([{1: 0.4, 2: 0.6}, {1: 0.6}]).mean == pytest.approx([0.5, 0.6])
+
+
+def test_every_subject_is_coped_with(any_subject: Subject) -> None:
+    for figure in LearningCurves(band="std").analyse(any_subject):
+        assert math.isclose(figure.figure.get_size_inches()[0], 7)
+        assert "validation" in figure.caption.lower()
+
+
+def test_axes_carry_units_and_epoch_zero(subject: Callable[..., Subject]) -> None:
+    accuracy, loss = LearningCurves().analyse(subject({"basic": [[0.1, 0.5, 0.6]]}))
+    assert [figure.name for figure in (accuracy, loss)] == [
+        "learning_curves_accuracy",
+        "learning_curves_loss",
+    ]
+    axes = accuracy.figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "accuracy (%)")
+    assert loss.figure.axes[0].get_ylabel() == "loss (cross entropy)"
+    val = next(line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 3)
+    assert list(val.get_xdata()) == [0, 1, 2]
+    assert list(val.get_ydata()) == pytest.approx([10, 50, 60])
+
+
+def test_a_long_training_has_its_second_half_enlarged(subject: Callable[..., Subject]) -> None:
+    figure = next(iter(LearningCurves().analyse(subject({"basic": [[0.1, 0.5, 0.6, 0.7, 0.8, 0.82, 0.84]]}))))
+    whole, half = figure.figure.axes
+    assert whole.get_xlim()[0] < 0 < 3 > half.get_xlim()[0] > 2.5
+    assert half.get_ylim()[0] > 60
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "words"), [(1, "no band"), (2, "lowest to highest seed")], ids=["one", "two"]
+)
+def test_the_caption_says_what_the_band_is(
+    subject: Callable[..., Subject], num_seeds: int, words: str
+) -> None:
+    figures = LearningCurves().analyse(subject({"basic": [[0.1, 0.5]] * num_seeds}))
+    assert all(words in figure.caption for figure in figures)
+
+
+def test_diverged_runs_are_named_and_left_out(make_run: Callable[..., object]) -> None:
+    runs = [
+        make_run("a", 0, [0.1, 0.5, 0.7]),
+        make_run("a", 1, [0.1, 0.9], status="diverged", message="lost"),
+    ]
+    subject = Subject("demo", "Demo", runs, ["x", "y"])  # type: ignore[arg-type]
+    figure = next(iter(LearningCurves().analyse(subject)))
+    assert isinstance(figure, Figure)
+    assert "Diverged, so not counted: a seed 1." in figure.caption
+    val = next(
+        line
+        for line in figure.figure.axes[0].lines
+        if line.get_marker() == "o" and len(line.get_xdata()) == 3
+    )
+    assert list(val.get_ydata()) == pytest.approx([10, 50, 70])
+
+
+def test_more_than_six_variants_get_a_panel_each(subject: Callable[..., Subject]) -> None:
+    figure = next(
+        iter(LearningCurves().analyse(subject({f"v{i}": [[0.1, 0.5 + i / 100]] for i in range(8)})))
+    )
+    shown = [axes for axes in figure.figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == [f"v{i}" for i in range(8)]

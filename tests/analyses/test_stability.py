@@ -1,0 +1,82 @@
+"""Stability against hand calculation."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cnnbench.analyses.base import Figure, Subject, Table
+from cnnbench.analyses.stability import Stability, spread_over_seeds, stability_of
+
+
+def test_jumps_of_the_second_half() -> None:
+    accuracies = dict(enumerate([10.0, 40.0, 60.0, 70.0, 75.0, 80.0, 78.0, 79.0, 76.0]))
+    found = stability_of(accuracies)  # 8 epochs: the changes into epochs 5, 6, 7 and 8
+    assert found is not None
+    assert found.changes == [5, -2, 1, -3]
+    assert found.mean_change == pytest.approx(11 / 4)
+    assert found.largest_change == 5
+    assert found.num_drops == 2
+    assert found.largest_drop == 3
+
+
+def test_an_odd_number_of_epochs() -> None:
+    found = stability_of(dict(enumerate([10.0, 40.0, 60.0, 70.0, 65.0, 66.0])))  # e > 2.5: into 3, 4 and 5
+    assert found is not None
+    assert found.changes == [10, -5, 1]
+
+
+def test_the_untrained_epoch_never_counts() -> None:
+    found = stability_of(dict(enumerate([10.0, 60.0, 70.0, 71.0])))
+    assert found is not None
+    assert found.changes == [10, 1]
+
+
+@pytest.mark.parametrize("num_epochs", [0, 1, 2])
+def test_too_few_epochs_have_no_stability(num_epochs: int) -> None:
+    assert stability_of({epoch: 50.0 for epoch in range(num_epochs + 1)}) is None
+    assert stability_of({}) is None
+
+
+def test_a_missing_epoch_takes_both_its_changes_along() -> None:
+    found = stability_of({0: 10, 1: 20, 2: 30, 3: 40, 4: 50, 6: 55, 7: 54, 8: 57})
+    assert found is not None
+    assert found.changes == [-1, 3]
+
+
+def test_a_run_that_never_falls_has_no_drop() -> None:
+    found = stability_of(dict(enumerate([10.0, 20.0, 30.0, 40.0])))
+    assert found is not None
+    assert (found.num_drops, found.largest_drop) == (0, 0)
+
+
+def test_spread_over_seeds() -> None:
+    seeds = [dict(enumerate([0.0, 10, 50, 60, 70])), dict(enumerate([0.0, 90, 10, 64, 74]))]
+    # epochs 3 and 4; sample deviation of two values is their distance over sqrt 2
+    assert spread_over_seeds(seeds) == pytest.approx(4 / 2**0.5)
+    assert spread_over_seeds(seeds[:1]) is None
+
+
+def test_every_subject_is_coped_with(any_subject: Subject) -> None:
+    *figures, table = Stability().analyse(any_subject)
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == list(any_subject.variants())
+    assert all(isinstance(figure, Figure) for figure in figures)
+
+
+def test_the_table_and_the_picture(subject: Callable[..., Subject]) -> None:
+    figure, table = Stability().analyse(
+        subject({"basic": [[0.1, 0.4, 0.5, 0.7, 0.65], [0.1, 0.4, 0.6, 0.7, 0.72]]})
+    )
+    assert isinstance(figure, Figure)
+    assert isinstance(table, Table)
+    # seed 0: +20, -5; seed 1: +10, +2 percentage points; spread: 0 at epoch 3, 7/sqrt 2 at epoch 4
+    assert list(table.rows[0]) == ["basic", 2, 9.25, 20.0, 5.0, 0.5, 2.0, 2.47]
+    assert "(percentage points)" in figure.figure.axes[0].get_xlabel()
+
+
+def test_too_few_epochs_are_said(subject: Callable[..., Subject]) -> None:
+    outputs = list(Stability().analyse(subject({"basic": [[0.1, 0.4, 0.5]]})))
+    assert len(outputs) == 1
+    assert isinstance(outputs[0], Table)
+    assert "Too few epochs (3 are needed) or no trained run: basic." in outputs[0].caption
+    assert list(outputs[0].rows[0][2:]) == [None] * 6

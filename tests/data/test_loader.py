@@ -1,0 +1,122 @@
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnbench.config import DataConfig, Named
+from cnnbench.data import load_dataset
+from cnnbench.data.base import Dataset
+from cnnbench.data.loader import Loader
+from cnnbench.errors import CnnbenchError
+
+CPU = torch.device("cpu")
+CROP_FLIP = [
+    Named(name="PadIfNeeded", min_height=12, min_width=12),
+    Named(name="RandomCrop", height=8, width=8),
+    Named(name="HorizontalFlip"),
+]
+
+
+def config(**options: Any) -> DataConfig:
+    return DataConfig(
+        **{"name": "synthetic", "height": 8, "width": 8, "num_images": 250, "batch_size": 16} | options
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset(config(), Path())  # 225 train, 25 val, 62 test
+
+
+def test_a_batch_depends_on_seed_epoch_and_step_alone(dataset: Dataset) -> None:
+    settings = config(augment=CROP_FLIP)
+    straight = Loader(dataset, settings, CPU)
+    for epoch in range(3):
+        for _ in straight.train_batches(1, epoch):
+            torch.rand(1)
+    expected = list(islice(straight.train_batches(1, 3), 6))[5]
+    torch.manual_seed(99)
+    resumed = list(islice(Loader(dataset, settings, CPU).train_batches(1, 3), 6))[5]
+    assert torch.equal(expected[0], resumed[0])
+    assert torch.equal(expected[1], resumed[1])
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(2, 3), (1, 4), (3, 1)])
+def test_other_seeds_and_epochs_differ(dataset: Dataset, seed: int, epoch: int) -> None:
+    loader = Loader(dataset, config(), CPU)
+    assert not torch.equal(next(loader.train_batches(1, 3))[0], next(loader.train_batches(seed, epoch))[0])
+
+
+def test_steps_augment_differently(dataset: Dataset) -> None:
+    loader = Loader(dataset, config(augment=CROP_FLIP, batch_size=250), CPU)
+    assert loader.num_train_steps == 1
+    plain = Loader(dataset, config(batch_size=250), CPU)
+    (augmented, targets), (original, same_targets) = (
+        next(loader.train_batches(0, 0)),
+        next(plain.train_batches(0, 0)),
+    )
+    assert torch.equal(targets, same_targets)
+    assert not torch.equal(augmented, original)
+
+
+def test_an_epoch_takes_each_image_once_and_drops_the_rest(dataset: Dataset) -> None:
+    loader = Loader(dataset, config(normalize=False), CPU)
+    batches = list(loader.train_batches(0, 0))
+    assert loader.num_train_steps == len(batches) == 225 // 16
+    assert {len(targets) for _, targets in batches} == {16}
+    images = torch.cat([inputs for inputs, _ in batches]).mul(255).round().to(torch.uint8)
+    assert len(images.flatten(1).unique(dim=0)) == len(images)
+
+
+def test_a_batch_larger_than_the_split_takes_all_of_it(dataset: Dataset) -> None:
+    loader = Loader(dataset, config(batch_size=1000), CPU)
+    assert loader.num_train_steps == 1
+    ((inputs, targets),) = loader.train_batches(0, 0)
+    assert len(inputs) == len(targets) == 225
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_evaluation_keeps_order_and_every_image(dataset: Dataset, split: str) -> None:
+    loader = Loader(dataset, config(augment=CROP_FLIP, normalize=False), CPU)
+    rows = getattr(dataset, split)
+    batches = list(loader.eval_batches(rows, 10))
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert torch.equal(targets, rows.all_targets())
+    torch.testing.assert_close(inputs, rows.images[rows.rows].to(torch.float32) / 255)
+
+
+def test_normalized_train_split_has_mean_0_and_deviation_1(dataset: Dataset) -> None:
+    inputs = torch.cat([inputs for inputs, _ in Loader(dataset, config(), CPU).eval_batches(dataset.train)])
+    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inputs.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layout_and_type(channels: int, channels_last: bool, dtype: torch.dtype) -> None:
+    settings = config(channels=channels, augment=CROP_FLIP)
+    dataset = load_dataset(settings, Path())
+    loader = Loader(dataset, settings, CPU, dtype, channels_last)
+    exact = next(Loader(dataset, settings, CPU).train_batches(0, 0))[0]
+    inputs, _ = next(loader.train_batches(0, 0))
+    assert inputs.dtype == dtype
+    assert inputs.shape == (16, channels, 8, 8)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert inputs.is_contiguous(memory_format=layout)
+    assert torch.equal(inputs, exact.to(dtype))
+
+
+def test_a_channel_that_never_changes_is_no_division_by_zero() -> None:
+    dataset = load_dataset(config(), Path())
+    dataset.train.images[:, 1] = 40
+    flat = Dataset(**{**vars(dataset), "mean": (0.5, 40 / 255, 0.5), "std": (0.2, 0.0, 0.2)})
+    inputs, _ = next(Loader(flat, config(), CPU).train_batches(0, 0))
+    torch.testing.assert_close(inputs[:, 1], torch.zeros(16, 8, 8), atol=1e-6, rtol=0)
+
+
+def test_augmentation_that_changes_the_size_is_refused_before_training(dataset: Dataset) -> None:
+    with pytest.raises(CnnbenchError, match=r"\(3, 8, 8\) into \(3, 12, 12\)"):
+        Loader(dataset, config(augment=CROP_FLIP[:1]), CPU)

@@ -1,0 +1,111 @@
+"""Holds the house of cnnbench: imports go down, rich stands in one file, light files stay light."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from cnnbench import catalog
+
+PACKAGE = Path(__file__).parents[1] / "cnnbench"
+
+# A file imports from lower floors only; a package stands on a floor as a whole.
+FLOORS = (
+    "errors options files seeds toml_positions mistakes signatures catalog config merging recipe_file"
+    " overrides narrowing checking schema recipe",
+    "models data tasks metrics statistics precision memory optimizers schedules",
+    "training inference runs measurements quantities comparison",
+    "analyses console",
+    "job runner compare comparison_formats report",
+    "progress cli __init__ __main__",
+)
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+# The bottom floor is a staircase: each file may import those named before it.
+STAIRS = FLOORS[0].split()
+# Elsewhere a file imports from beside it only where it says so here.
+BESIDE = {
+    "tasks": "metrics",
+    "measurements": "runs",
+    "comparison": "quantities",
+    "console": "analyses.base",
+    "runner": "job report compare",
+    "report": "compare comparison_formats",
+    "cli": "progress",
+    "__main__": "cli",
+}
+# What a recipe can name: a unit imports no other unit; what they share stands in files of its own.
+UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES.values()}
+UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
+HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
+LIGHT = set(f"{FLOORS[0]} {FLOORS[4]} statistics runs measurements quantities comparison console cli".split())
+LIGHT = {*LIGHT, "__init__", "__main__"} - {"seeds", "job"}
+
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+FILES = {name.removesuffix(".__init__"): path for name, path in sorted(FILES.items())}
+
+
+def statements(tree: ast.AST, *, at_import: bool) -> Iterator[ast.AST]:
+    """Every node of a file, or only what runs at its import: no function's body, nothing for types only."""
+    for node in ast.iter_child_nodes(tree):
+        if at_import and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if at_import and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from statements(node, at_import=at_import)
+
+
+def imported(path: Path, *, at_import: bool = False) -> set[str]:
+    """Dotted names of the modules a file imports; `from a import b` counts as a.b."""
+    names: set[str] = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")), at_import=at_import):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: imports are written in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_modules(path: Path, *, at_import: bool = False) -> set[str]:
+    """The files of cnnbench that a file imports, by their name in FILES."""
+    found: set[str] = set()
+    for name in imported(path, at_import=at_import):
+        if name.split(".")[0] == "cnnbench":
+            inner = name.removeprefix("cnnbench").removeprefix(".")
+            while inner and inner not in FILES:  # a function or class: the file it stands in
+                inner = inner.rpartition(".")[0]
+            found.add(inner or "__init__")
+    return found
+
+
+def allowed(importer: str, target: str) -> bool:
+    room, other = importer.partition(".")[0], target.partition(".")[0]
+    if room == other:
+        return target not in UNITS
+    if room in STAIRS and other in STAIRS:
+        return STAIRS.index(other) < STAIRS.index(room)
+    return FLOOR.get(other, 0) < FLOOR[room] or target in BESIDE.get(room, "").split()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_down(name: str) -> None:
+    assert name.partition(".")[0] in FLOOR, f"{name} stands on no floor: add it to FLOORS in this test"
+    wrong = {target for target in own_modules(FILES[name]) if not allowed(name, target)}
+    assert not wrong, f"{name} must not import {', '.join(sorted(wrong))}"
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    TopologicalSorter({name: own_modules(path, at_import=True) for name, path in FILES.items()}).prepare()
+
+
+def test_only_the_console_imports_rich() -> None:
+    users = {name for name, path in FILES.items() if "rich" in {n.split(".")[0] for n in imported(path)}}
+    assert users <= {"console"}
+
+
+@pytest.mark.parametrize("name", sorted(LIGHT & FILES.keys()))
+def test_light_files_import_nothing_heavy(name: str) -> None:
+    assert not HEAVY & {module.split(".")[0] for module in imported(FILES[name], at_import=True)}

@@ -1,0 +1,516 @@
+"""Comparisons of run directories that the test writes, with numbers known beforehand."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnbench.compare import compare
+from cnnbench.comparison import Comparison
+from cnnbench.comparison_formats import save, to_csv, to_json, to_markdown, to_rows, to_table
+from cnnbench.errors import CnnbenchError
+
+NUM_TEST, NUM_VAL = 1000, 100
+CONFIG: dict[str, Any] = {
+    "data": {"name": "digits", "batch_size": 128, "augment": []},
+    "model": {"name": "cnn", "widths": [8, 16]},
+    "train": {"epochs": 3, "lr": 0.001},
+}
+
+
+@dataclass
+class RecipeRuns:
+    """Writes the runs of a recipe as training would; `right` is how many of the test images are right."""
+
+    directory: Path
+    name: str = ""
+    variants: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, variant: str, right: Sequence[int], **changes: Any) -> "RecipeRuns":
+        """A variant whose run with seed k has `right[k]` of the test images right."""
+        self.variants.append({"name": variant, "seeds": list(range(len(right))), "config": CONFIG})
+        name = self.name or self.directory.name
+        self.directory.mkdir(parents=True, exist_ok=True)
+        plan = {"recipe": name, "title": "T", "question": "Q?", "classes": list("0123456789"), "analyses": []}
+        (self.directory / "plan.json").write_text(json.dumps({**plan, "variants": self.variants}))
+        for seed, count in enumerate(right):
+            write_run(self.run(variant, seed), seed, count, **changes)
+        return self
+
+    def run(self, variant: str, seed: int) -> Path:
+        return self.directory / variant / f"seed{seed}"
+
+
+def write_run(
+    path: Path,
+    seed: int,
+    right: int,
+    *,
+    hard_first: int = 0,
+    targets_seed: int = 0,
+    config: dict[str, Any] = CONFIG,
+    predictions: bool = True,
+    **result: Any,
+) -> None:
+    """A run that is wrong on images `hard_first ...`, the last `right` ones being right."""
+    path.mkdir(parents=True)
+    rng = np.random.default_rng(targets_seed)
+    test_targets, val_targets = rng.integers(0, 10, NUM_TEST), rng.integers(0, 10, NUM_VAL)
+    wrong = np.roll(np.arange(NUM_TEST) < NUM_TEST - right, hard_first)
+    test_predictions = np.where(wrong, (test_targets + 1) % 10, test_targets)
+    metrics = {
+        "train_loss": 0.1,
+        "train_accuracy": 0.95,
+        "val_loss": 0.2,
+        "val_accuracy": 1.0,
+        "test_loss": 1 - right / NUM_TEST,
+        "test_accuracy": right / NUM_TEST,
+    }
+    content = {
+        "status": "complete",
+        "message": None,
+        "epochs": 3,
+        "best_epoch": 2 + seed,
+        "metrics": metrics,
+        "num_params": 1000,
+        "macs": 50_000,
+        "train_seconds": 10.0 + seed,
+        "val_seconds": 1.0,
+        "latency_ms": 0.5 + seed,
+        "throughput": 2000.0,
+        "peak_memory_mib": 300.0,
+        "precision": "bf16",
+        "device": {"type": "cpu", "name": "Test CPU", "threads": 2},
+        "versions": {"torch": "2.11", "python": "3.11"},
+        **result,
+    }
+    (path / "config.json").write_text(json.dumps({"recipe": "r", "variant": "v", "seed": seed, **config}))
+    if predictions:
+        np.savez_compressed(
+            path / "predictions.npz",
+            test_predictions=test_predictions,
+            test_targets=test_targets,
+            val_predictions=val_targets,
+            val_targets=val_targets,
+        )
+    (path / "result.json").write_text(json.dumps(content))
+
+
+def only_row(comparison: Comparison) -> dict[str, Any]:
+    (row,) = to_rows(comparison)
+    return row
+
+
+def test_several_seeds_by_hand(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "runs" / "a").add("cnn", [900, 910, 920])
+    row = only_row(compare(runs_dir=tmp_path / "runs"))
+    half = 4.302653 * 0.01 / math.sqrt(3)  # t(0.975, 2)
+    assert row["test_accuracy"] == pytest.approx(
+        {"mean": 0.91, "std": 0.01, "low": 0.91 - half, "high": 0.91 + half}
+    )
+    assert row["val_accuracy"] == {"mean": 1.0, "std": 0.0, "low": 1.0, "high": 1.0}
+    assert row["train_seconds"]["mean"] == pytest.approx(11)
+    assert (row["latency_ms"], row["throughput"], row["peak_memory_mib"]) == (1.5, 2000, 300)
+    assert (row["num_seeds"], row["num_params"], row["macs"], row["best_epoch"]) == (3, 1000, 50_000, 3)
+    assert (row["device"], row["complete"], row["problems"]) == ("cpu, Test CPU, 2 threads", True, [])
+
+
+def test_one_seed_has_the_binomial_interval(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("cnn", [900])
+    row = only_row(compare([tmp_path / "a"]))
+    # Wilson: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+    z, n, p = 1.959964, NUM_TEST, 0.9
+    center, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert row["test_accuracy"] == pytest.approx(
+        {"mean": 0.9, "std": None, "low": (center - half) / scale, "high": (center + half) / scale}
+    )
+    assert row["train_seconds"] == {"mean": 10.0, "std": None, "low": None, "high": None}
+
+
+def test_json_has_the_promised_fields(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("cnn", [900, 910])
+    rows = json.loads(to_json(compare([tmp_path])))
+    assert list(rows[0]) == [
+        *("recipe", "variant", "num_seeds", "num_params", "macs"),
+        *("test_accuracy", "val_accuracy", "train_accuracy", "train_seconds"),
+        *("latency_ms", "throughput", "peak_memory_mib", "best_epoch", "device", "complete", "problems"),
+    ]
+
+
+def test_a_better_variant_is_told_apart(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a")
+    runs.add("small", [850, 852, 848]).add("large", [930, 932, 934], num_params=9000)
+    comparison = compare([tmp_path])
+    (pair,) = comparison.pairs
+    assert (pair.a, pair.b, pair.differs) == ("small", "large", True)
+    assert pair.test.difference == pytest.approx(-0.082)
+    assert [comparison.standing(row) for row in comparison.rows] == ["worse", "best"]
+    text = " ".join(comparison.conclusions())
+    assert "Highest test accuracy: large, 93.2 ± 0.2 %" in text
+    assert "Worse than large: small by 8.2 points (95 % interval" in text
+    assert (
+        "no other variant is both smaller and more accurate than small (1,000 parameters) and large" in text
+    )
+    assert "One seed" not in text
+
+
+def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a")
+    runs.add("small", [900, 912, 905]).add("large", [911, 903, 909], num_params=9000, hard_first=40)
+    comparison = compare([tmp_path])
+    assert [comparison.standing(row) for row in comparison.rows] == ["tied", "best"]
+    sentence = comparison.conclusions()[1]
+    assert sentence.startswith("small and large cannot be told apart at 95 %")
+    assert "all is within the noise" in sentence
+    assert sentence.endswith("Take the cheaper one: small is the smallest (1,000 parameters).")
+
+
+def test_of_equal_sizes_the_faster_one_is_named(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("slow", [900, 905], train_seconds=60.0)
+    runs.add("fast", [901, 904], num_params=1019, train_seconds=40.0)
+    assert compare([tmp_path]).conclusions()[1].endswith("fast is the fastest to train (40.0 s).")
+
+
+def test_p_values_are_corrected_for_the_pairs_of_the_recipe(tmp_path: Path) -> None:
+    # McNemar with 12 images against 0: p = 2 / 2**12; with 6 against 0: 2 / 2**6
+    RecipeRuns(tmp_path / "a").add("x", [900]).add("y", [906]).add("z", [912])
+    RecipeRuns(tmp_path / "b").add("x", [900]).add("y", [906])
+    comparison = compare([tmp_path])
+    adjusted = {(pair.recipe, pair.a, pair.b): pair.p_adjusted for pair in comparison.pairs}
+    assert adjusted[("a", "x", "z")] == pytest.approx(3 * 2 / 2**12)
+    assert adjusted[("a", "x", "y")] == pytest.approx(2 * 2 / 2**6)
+    assert adjusted[("b", "x", "y")] == pytest.approx(2 / 2**6)
+    assert [comparison.standing(row) for row in comparison.rows] == ["worse", "tied", "best", "worse", "best"]
+
+
+def test_one_seed_is_warned_of(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900]).add("y", [940])
+    text = " ".join(compare([tmp_path]).conclusions())
+    assert "exact McNemar" not in text  # nothing is tied
+    assert "With one seed only the noise of the test images is counted" in text
+
+
+def test_two_recipes_with_equal_variant_names(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "runs" / "10_last").add("x", [900]).add("y", [800])
+    RecipeRuns(tmp_path / "runs" / "2_first", name="2_first").add("y", [700]).add("x", [950])
+    comparison = compare(runs_dir=tmp_path / "runs")
+    assert [(row.recipe, row.variant) for row in comparison.rows] == [
+        ("2_first", "y"),
+        ("2_first", "x"),
+        ("10_last", "x"),
+        ("10_last", "y"),
+    ]
+    assert [pair.test.difference for pair in comparison.pairs] == pytest.approx([-0.25, 0.1])
+    assert comparison.points("macs")[0].label == "2_first: y"
+    assert all(line.startswith(("2_first: ", "10_last: ")) for line in comparison.conclusions())
+
+
+def test_recipes_of_one_name_are_called_by_their_places(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        RecipeRuns(tmp_path / place / "a").add("x", [900]).add("y", [800])
+    comparison = compare([tmp_path / "here", tmp_path / "there"])
+    assert list(comparison.recipes()) == [str(tmp_path / "here" / "a"), str(tmp_path / "there" / "a")]
+    assert len(comparison.pairs) == 2
+
+
+def test_a_diverged_seed_does_not_count(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900])
+    runs.variants[0]["seeds"] = [0, 1]
+    write_run(
+        runs.run("x", 1),
+        1,
+        900,
+        predictions=False,
+        status="diverged",
+        message="the loss is not finite at step 12",
+        metrics=dict.fromkeys(("test_accuracy", "val_accuracy")),
+    )
+    runs.add("y", [910])
+    row = compare([tmp_path]).rows[0]
+    assert (row.num_seeds, row.complete) == (1, False)
+    assert row.problems == ("seed 1 diverged and does not count: the loss is not finite at step 12",)
+
+
+def test_a_variant_of_which_every_seed_diverged_keeps_its_size(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900], predictions=False, status="diverged", metrics={})
+    comparison = compare([tmp_path])
+    row = only_row(comparison)
+    assert (row["num_seeds"], row["num_params"], row["device"]) == (0, 1000, None)
+    assert row["test_accuracy"] == {"mean": None, "std": None, "low": None, "high": None}
+    assert comparison.conclusions() == ["No test accuracy has been measured yet."]
+    assert "| x | 0 | – |" in to_markdown(comparison)
+
+
+def test_missing_and_unplanned_seeds_are_said(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 910])
+    runs.variants[0]["seeds"] = [0, 2, 3]
+    runs.add("y", [900])
+    row = compare([tmp_path]).rows[0]
+    assert (row.num_seeds, row.complete) == (1, False)
+    assert row.problems == (
+        "seeds 2, 3 are not finished; run the recipe again to complete it",
+        "seed 1 is finished, but not in the plan of the last run: not counted",
+    )
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def corrupt_inside(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        pytest.param("result.json", truncate, id="truncated result"),
+        pytest.param("result.json", lambda path: path.write_text("[]"), id="result of another shape"),
+        pytest.param("result.json", lambda path: path.write_text("{}"), id="empty result"),
+        pytest.param("result.json", lambda path: path.write_bytes(b"\xff\xfe\x00"), id="binary result"),
+        pytest.param("predictions.npz", truncate, id="truncated predictions"),
+        pytest.param("predictions.npz", corrupt_inside, id="corrupt predictions"),
+        pytest.param("predictions.npz", lambda path: path.write_bytes(b""), id="empty predictions"),
+        pytest.param("predictions.npz", Path.unlink, id="no predictions"),
+        pytest.param("predictions.npz", lambda path: np.savez(path, a=np.ones(3)), id="other arrays"),
+        pytest.param("config.json", truncate, id="truncated config"),
+        pytest.param("config.json", Path.unlink, id="no config"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_run_does_not_count(tmp_path: Path, file: str, damage: Any) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 910, 920])
+    path = runs.run("x", 1) / file
+    damage(path)
+    (row,) = compare([tmp_path]).rows
+    assert (row.num_seeds, row.complete) == (2, False)
+    assert len(row.problems) == 1
+    assert row.problems[0].startswith(f"seed 1 does not count: {path}")
+    assert row.measured is not None
+    assert row.measured.mean == pytest.approx(0.91)
+
+
+def test_predictions_of_another_run_do_not_count(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 950])
+    target = runs.run("x", 0) / "predictions.npz"
+    target.write_bytes((runs.run("x", 1) / "predictions.npz").read_bytes())
+    (row,) = compare([tmp_path]).rows
+    assert row.num_seeds == 1
+    assert "test accuracy is 0.9500, but 0.9000 in result.json" in row.problems[0]
+
+
+def test_not_a_number_is_not_measured(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900], latency_ms=math.nan, train_seconds="fast")
+    row = json.loads(to_json(compare([tmp_path])))[0]
+    assert (row["latency_ms"], row["train_seconds"]["mean"]) == (None, None)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"recipe": "a", "variants": [{"name": "x"}]}'])
+def test_a_damaged_plan_leaves_the_other_recipes(tmp_path: Path, content: str) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900])
+    RecipeRuns(tmp_path / "b").add("x", [900])
+    (tmp_path / "a" / "plan.json").write_text(content)
+    comparison = compare([tmp_path])
+    assert [row.recipe for row in comparison.rows] == ["b"]
+    assert str(tmp_path / "a" / "plan.json") in comparison.problems[0]
+
+
+def test_other_settings_than_the_plan(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900])
+    runs.variants[0]["seeds"] = [0, 1]
+    changed = {**CONFIG, "train": {"epochs": 8, "lr": 0.001}}
+    write_run(runs.run("x", 1), 1, 950, config=changed)
+    runs.add("y", [910])
+    row = compare([tmp_path]).rows[0]
+    assert row.num_seeds == 1
+    assert "seed 1 does not count: it was trained with other settings" in row.problems[0]
+    assert "train.epochs 8 → 3" in row.problems[0]
+
+
+def test_other_images_are_not_compared(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a")
+    runs.add("x", [900, 905]).add("y", [910, 905]).add("z", [990, 992], targets_seed=7)
+    comparison = compare([tmp_path])
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [("x", "y")]
+    assert comparison.problems == [
+        "a: not all variants had the same test images (x, y; z), so only those that did are tested"
+    ]
+    assert [comparison.standing(row) for row in comparison.rows] == ["untested", "untested", "best"]
+    assert "Whether z is really better than x and y was not tested" in " ".join(comparison.conclusions())
+
+
+def test_seeds_with_other_images_are_not_tested(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900])
+    runs.variants[0]["seeds"] = [0, 1]
+    write_run(runs.run("x", 1), 1, 900, targets_seed=7)
+    runs.add("y", [900])
+    comparison = compare([tmp_path])
+    assert comparison.pairs == []
+    assert comparison.problems == ["a: the seeds of x had different test images, so it is not tested"]
+
+
+def test_mixed_conditions_are_said(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900])
+    runs.variants[0]["seeds"] = [0, 1]
+    gpu = {"type": "cuda", "name": "Test GPU", "threads": None}
+    write_run(
+        runs.run("x", 1), 1, 900, device=gpu, precision="fp32", versions={"torch": "2.12", "python": "3.11"}
+    )
+    runs.add("y", [910])
+    comparison = compare([tmp_path])
+    assert comparison.rows[0].problems == (
+        "seeds were trained on different devices (cpu, Test CPU, 2 threads: 0; cuda, Test GPU: 1)",
+        "seeds were trained in different precisions (bf16: 0; fp32: 1)",
+        "seeds were trained with different versions of torch (2.11: 0; 2.12: 1)",
+    )
+    assert len(comparison.problems) == 2  # devices and precisions of x and y
+    assert "times are not comparable" in comparison.problems[0]
+    assert "Per second" not in " ".join(comparison.conclusions())
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [
+        ("test_accuracy", "y"),
+        ("val_accuracy", "x"),
+        ("test_loss", "y"),
+        ("train_seconds", "x"),
+        ("throughput", "y"),
+        ("num_params", "x"),
+    ],
+)
+def test_metrics_know_which_direction_is_better(tmp_path: Path, metric: str, best: str) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 901])
+    runs.add("y", [950, 951], num_params=2000, train_seconds=30.0, throughput=4000.0)
+    comparison = compare([tmp_path], metric=metric)
+    row = comparison.best("a")
+    assert row is not None
+    assert row.variant == best
+    assert comparison.conclusions()
+    assert to_markdown(comparison)
+    assert metric in json.loads(to_json(comparison))[0]
+
+
+def test_a_metric_of_a_task(tmp_path: Path) -> None:
+    metrics = {"test_accuracy": 0.9, "test_iou": 0.4}
+    RecipeRuns(tmp_path / "a").add("x", [900], metrics=metrics).add(
+        "y", [900], metrics={**metrics, "test_iou": 0.5}
+    )
+    comparison = compare([tmp_path], metric="test_iou")
+    assert [row["test_iou"]["mean"] for row in to_rows(comparison)] == [0.4, 0.5]
+    assert "use --seeds 3 or more" in " ".join(comparison.conclusions())
+
+
+def test_an_unknown_metric(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900])
+    with pytest.raises(CnnbenchError, match='unknown metric "test_acuracy": did you mean "test_accuracy"'):
+        compare([tmp_path], metric="test_acuracy")
+
+
+def test_points(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900, 910]).add("y", [950], num_params=None)
+    comparison = compare([tmp_path])
+    assert [(point.label, point.x, point.mean) for point in comparison.points("num_params")] == [
+        ("x", 1000, pytest.approx(0.905))
+    ]
+    assert [(point.label, point.x) for point in comparison.points("train_seconds")] == [
+        ("x", 10.5),
+        ("y", 10.0),
+    ]
+
+
+def test_paths(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "runs"
+    RecipeRuns(runs_dir / "sub" / "a", name="sub/a").add("x", [900])
+    RecipeRuns(runs_dir / "b").add("x", [900])
+    (runs_dir / "b" / "recipe.toml").write_text("")
+
+    def recipes(*paths: Path) -> list[str]:
+        return list(compare(paths, runs_dir=runs_dir).recipes())
+
+    assert recipes() == ["b", "sub/a"]
+    assert recipes(runs_dir) == ["b", "sub/a"]
+    assert recipes(runs_dir / "sub") == ["sub/a"]
+    assert recipes(Path("sub/a")) == ["sub/a"]
+    assert recipes(runs_dir / "b" / "plan.json", runs_dir / "b") == ["b"]
+    assert recipes(runs_dir / "b" / "recipe.toml") == ["b"]
+
+
+def test_a_recipe_file_stands_for_its_runs(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipes" / "mine.toml"
+    recipe.parent.mkdir()
+    recipe.write_text(
+        'title = "T"\nquestion = "Q?"\n[data]\nname = "digits"\n'
+        '[[variants]]\nname = "x"\nmodel = {name = "mlp", widths = [8]}\n'
+    )
+    runs_dir = tmp_path / "runs"
+    with pytest.raises(CnnbenchError, match="train it first"):
+        compare([recipe], runs_dir=runs_dir)
+    RecipeRuns(runs_dir / "mine+quick").add("x", [900])
+    with pytest.raises(CnnbenchError, match=r"there is .*mine\+quick, of other settings"):
+        compare([recipe], runs_dir=runs_dir)
+    RecipeRuns(runs_dir / "mine").add("x", [900])
+    assert list(compare([recipe], runs_dir=runs_dir).recipes()) == ["mine"]
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["empty", "absent"])
+def test_no_runs_at_all(tmp_path: Path, exists: bool) -> None:
+    runs_dir = tmp_path / "runs"
+    if exists:
+        runs_dir.mkdir()
+    with pytest.raises(CnnbenchError, match=r"no runs in .*runs: train a recipe first"):
+        compare(runs_dir=runs_dir)
+    with pytest.raises(CnnbenchError, match=r"no runs found: there is no plan\.json in nothing and"):
+        compare([Path("nothing")], runs_dir=runs_dir)
+
+
+def test_csv_and_table(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x|y", [900, 910, 920]).add("z", [850, 851, 852])
+    comparison = compare([tmp_path])
+    rows = list(csv.DictReader(to_csv(comparison).splitlines()))
+    assert [float(row["test_accuracy_mean"]) for row in rows] == pytest.approx([0.91, 0.851])
+    columns, body = to_table(comparison)
+    assert columns[:5] == ["variant", "seeds", "test accuracy (%)", "", "95 % interval"]
+    assert body[0][:5] == ["x|y", "3", "91.0 ± 1.0", "★", "88.5 to 93.5"]
+    assert body[1][2:4] == ["85.1 ± 0.1", ""]
+    markdown = to_markdown(comparison)
+    assert "| x\\|y | 3 | 91.0 ± 1.0 | ★ |" in markdown
+    assert "★ the best mean" in markdown
+    assert "## What this allows to say" in markdown
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".md"])
+def test_save(tmp_path: Path, suffix: str) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900])
+    file = tmp_path / "out" / f"table{suffix}"
+    save(compare([tmp_path / "a"]), file)
+    assert "x" in file.read_text(encoding="utf-8")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_save_under_a_name_of_no_format(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900])
+    with pytest.raises(CnnbenchError, match=r"must end in \.json, \.csv, \.md"):
+        save(compare([tmp_path / "a"]), tmp_path / "table.xlsx")
+
+
+def test_comparing_imports_no_torch(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("x", [900, 905]).add("y", [950, 955])
+    code = (
+        "import sys; from pathlib import Path; from cnnbench.compare import compare;"
+        "assert not {'numpy', 'scipy'} & set(sys.modules);"
+        "from cnnbench.comparison_formats import to_markdown;"
+        f"to_markdown(compare([Path({str(tmp_path)!r})]));"
+        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

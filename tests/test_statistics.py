@@ -1,0 +1,215 @@
+"""Intervals and tests against tables, hand calculation and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cnnbench.statistics import (
+    binomial_interval,
+    compare_means,
+    compare_predictions,
+    holm,
+    mcnemar,
+    mean_interval,
+)
+
+
+def test_mean_interval_is_students() -> None:
+    # mean 3, std sqrt(2.5), standard error sqrt(0.5), t(0.975, 4) = 2.776445
+    estimate = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert estimate.mean == pytest.approx(3)
+    assert estimate.std == pytest.approx(math.sqrt(2.5))
+    assert estimate.low == pytest.approx(3 - 2.776445 * math.sqrt(0.5), abs=1e-6)
+    assert estimate.high == pytest.approx(3 + 2.776445 * math.sqrt(0.5), abs=1e-6)
+    assert estimate.num == 5
+
+
+def test_mean_interval_of_one_value_is_unknown() -> None:
+    estimate = mean_interval([12.5])
+    assert (estimate.mean, estimate.std, estimate.low, estimate.high, estimate.num) == (
+        12.5,
+        None,
+        None,
+        None,
+        1,
+    )
+
+
+def test_mean_interval_of_a_proportion_stays_within_it() -> None:
+    # mean 0.97, standard error 0.02, t(0.975, 1) = 12.7062
+    estimate = mean_interval([0.95, 0.99], proportion=True)
+    assert estimate.low == pytest.approx(0.97 - 12.7062 * 0.02, abs=1e-4)
+    assert estimate.high == 1.0
+    unbounded = mean_interval([0.95, 0.99])
+    assert unbounded.high == pytest.approx(0.97 + 12.7062 * 0.02, abs=1e-4)
+
+
+def test_mean_interval_of_nothing() -> None:
+    with pytest.raises(ValueError, match="one or more values"):
+        mean_interval([])
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        # Newcombe (1998), "Two-sided confidence intervals for the single proportion", table I, method 3
+        pytest.param(81, 263, 0.2553, 0.3662, id="81 of 263"),
+        pytest.param(15, 148, 0.0624, 0.1605, id="15 of 148"),
+        pytest.param(0, 20, 0.0, 0.1611, id="0 of 20"),
+        pytest.param(1, 29, 0.0061, 0.1718, id="1 of 29"),
+    ],
+)
+def test_binomial_interval_is_wilsons(successes: int, trials: int, low: float, high: float) -> None:
+    estimate = binomial_interval(successes, trials)
+    assert estimate.mean == successes / trials
+    assert estimate.std is None
+    assert estimate.low == pytest.approx(low, abs=5e-5)
+    assert estimate.high == pytest.approx(high, abs=5e-5)
+
+
+def paired(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    a = [True] * (both + only_a) + [False] * (only_b + neither)
+    b = [True] * both + [False] * only_a + [True] * only_b + [False] * neither
+    return np.array(a), np.array(b)
+
+
+def test_mcnemar_against_a_published_example() -> None:
+    # Bentur et al. (2009), as worked out by Fagerland, Lydersen and Laake (2014): exact p = 0.070,
+    # Newcombe's interval -0.507 to -0.026
+    test = mcnemar(*paired(1, 1, 7, 12))
+    assert test.difference == pytest.approx(-6 / 21)
+    assert test.p_value == pytest.approx(2 * (1 + 8) / 2**8)
+    assert test.low == pytest.approx(-0.507, abs=5e-4)
+    assert test.high == pytest.approx(-0.026, abs=5e-4)
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["all right", "all wrong"])
+def test_mcnemar_of_equal_predictions(right: bool) -> None:
+    test = mcnemar(np.full(50, right), np.full(50, right))
+    assert (test.difference, test.p_value) == (0.0, 1.0)
+    assert test.low < 0 < test.high
+    assert test.low == pytest.approx(-test.high)
+
+
+def test_mcnemar_turned_around() -> None:
+    a, b = paired(60, 25, 9, 6)
+    forth, back = mcnemar(a, b), mcnemar(b, a)
+    assert back.difference == -forth.difference
+    assert back.p_value == forth.p_value
+    assert (back.low, back.high) == (pytest.approx(-forth.high), pytest.approx(-forth.low))
+
+
+def test_several_seeds_against_hand_calculation() -> None:
+    a = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)  # accuracies 3/4 and 1/2
+    b = np.array([[0, 1, 0, 0], [0, 0, 0, 0]], dtype=bool)  # 1/4 and 0
+    test = compare_predictions(a, b)
+    # Seed-averaged differences 1, 1/2, 1/2, 0: mean 1/2, variance 1/6. Both seed variances are 1/32.
+    image, seeds = (1 / 6) / 4, (1 / 32) / 2
+    variance = image + 2 * seeds
+    freedom = variance**2 / (image**2 / 3 + 2 * seeds**2 / 1)
+    assert test.difference == pytest.approx(0.5)
+    from scipy import stats
+
+    assert test.p_value == pytest.approx(2 * stats.t.sf(0.5 / math.sqrt(variance), freedom))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    assert test.low == pytest.approx(0.5 - half)
+    assert test.high == pytest.approx(min(0.5 + half, 1.0))
+
+
+def test_the_same_accuracy_everywhere_and_no_noise() -> None:
+    same = np.ones((3, 20), dtype=bool)
+    assert compare_predictions(same, same).p_value == 1.0
+    assert compare_predictions(same, ~same).p_value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape_a", "shape_b"),
+    [((2, 10), (2, 11)), ((10,), (10,)), ((0, 10), (1, 10)), ((1, 0), (1, 0))],
+    ids=["other images", "no seed axis", "no seeds", "no images"],
+)
+def test_predictions_that_do_not_fit(shape_a: tuple[int, ...], shape_b: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="same N images"):
+        compare_predictions(np.zeros(shape_a, dtype=bool), np.zeros(shape_b, dtype=bool))
+
+
+def simulated_p_value(
+    rng: np.random.Generator, num_seeds: tuple[int, int], *, model: float, seed: float, gain: float = 0.0
+) -> float:
+    """Two models on 400 images of differing difficulty; noise of model, seed and single answer."""
+    difficulty = rng.normal(1.5, 2, 400)
+    correct = []
+    for num, skill in zip(num_seeds, (0.0, gain), strict=True):
+        logits = difficulty + skill + rng.normal(0, model, 400) + rng.normal(0, seed, (num, 1))
+        correct.append(logits + rng.normal(0, 0.5, (num, 400)) > 0)
+    return compare_predictions(correct[0], correct[1]).p_value
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "model", "seed"),
+    [
+        pytest.param((3, 3), 0.5, 0.1, id="all noises"),
+        pytest.param((3, 3), 1.0, 0.0, id="images"),
+        pytest.param((3, 3), 0.0, 0.3, id="seeds"),
+        pytest.param((5, 2), 0.5, 0.1, id="5 against 2 seeds"),
+        pytest.param((1, 1), 0.5, 0.0, id="one seed without seed noise"),
+    ],
+)
+def test_false_positive_rate(num_seeds: tuple[int, int], model: float, seed: float) -> None:
+    rng = np.random.default_rng(1)
+    found = [simulated_p_value(rng, num_seeds, model=model, seed=seed) < 0.05 for _ in range(400)]
+    assert np.mean(found) <= 0.06
+
+
+def test_power() -> None:
+    rng = np.random.default_rng(2)
+    found = [
+        simulated_p_value(rng, (3, 3), model=0.5, seed=0.1, gain=0.7) < 0.05 for _ in range(100)
+    ]  # 6 points more accuracy
+    assert np.mean(found) > 0.9
+
+
+def test_one_seed_each_is_blind_to_the_noise_of_training() -> None:
+    """Why the conclusions warn of one seed: training noise passes for a difference."""
+    rng = np.random.default_rng(3)
+    found = [simulated_p_value(rng, (1, 1), model=0.0, seed=0.5) < 0.05 for _ in range(100)]
+    assert np.mean(found) > 0.3
+
+
+def test_compare_means_is_welchs() -> None:
+    from scipy import stats
+
+    a, b = [10.0, 12.0, 11.0, 13.0], [15.0, 18.0, 14.0]
+    test = compare_means(a, b)
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    interval = expected.confidence_interval()
+    assert test.difference == pytest.approx(11.5 - 47 / 3)
+    assert test.p_value == pytest.approx(expected.pvalue)
+    assert (test.low, test.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+def test_compare_means_lends_a_single_run_the_others_spread() -> None:
+    from scipy import stats
+
+    test = compare_means([10.0, 12.0, 14.0], [15.0])  # variance 4 * (1/3 + 1), 2 degrees of freedom
+    assert test.p_value == pytest.approx(2 * stats.t.sf(3 / math.sqrt(16 / 3), 2))
+
+
+def test_compare_means_of_single_runs() -> None:
+    with pytest.raises(ValueError, match="two seeds on one side"):
+        compare_means([1.0], [2.0])
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        # 4 * 0.005; then 3 * 0.01; then 2 * 0.03, then max(0.06, 1 * 0.04)
+        pytest.param([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02], id="unordered"),
+        pytest.param([0.02, 0.02], [0.04, 0.04], id="ties"),
+        pytest.param([0.9, 0.8, 0.7], [1.0, 1.0, 1.0], id="cut at one"),
+        pytest.param([0.03], [0.03], id="one"),
+        pytest.param([], [], id="none"),
+    ],
+)
+def test_holm(p_values: list[float], adjusted: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(adjusted)
