@@ -21,7 +21,6 @@ from notebook_loop import train as notebook_train
 from torch import nn
 
 from cnnbench import memory
-from cnnbench.config import DataConfig, Named, TrainConfig
 from cnnbench.data import data_root, load_dataset
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
@@ -29,6 +28,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.job import device_name
 from cnnbench.models import build_model
 from cnnbench.precision import Precision, choose_device, choose_precision
+from cnnbench.recipe.config import DataConfig, Named, TrainConfig
 from cnnbench.training import Epoch, TrainingState, fit
 
 BATCH_SIZE = 128

@@ -1,16 +1,22 @@
 """The commands: parse, call, print, exit code. Nothing heavy is imported before a command needs it."""
 
 import errno
+import json
+import os
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnbench import catalog, console
+from cnnbench import console
 from cnnbench.errors import CnnbenchError
-from cnnbench.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from cnnbench.data.base import Source
+    from cnnbench.recipe import Recipe
 
 app = typer.Typer(
     name="cnnbench",
@@ -59,7 +65,9 @@ class Kind(StrEnum):
     augmentations = "augmentations"
 
 
-RecipePaths = Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="TOML files, run one after another.")]
+RecipePaths = Annotated[
+    list[Path], typer.Argument(metavar="RECIPE...", help="TOML files, run one after another.")
+]
 RunsDir = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
 DataDir = Annotated[
     Path | None,
@@ -67,10 +75,14 @@ DataDir = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a setting, such as train.epochs=2. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Overrides a setting, such as train.epochs=2. Repeatable."
+    ),
 ]
 NumSeeds = Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="How many seeds.")]
-Only = Annotated[list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
+]
 Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]
 
 
@@ -93,16 +105,22 @@ def recipe(
     only: Only = None,
     quick: Quick = False,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
-    precision: Annotated[PrecisionChoice | None, typer.Option(help="Number format; the same as --set train.precision=…")] = None,
+    precision: Annotated[
+        PrecisionChoice | None, typer.Option(help="Number format; the same as --set train.precision=…")
+    ] = None,
     data: DataDir = None,
     runs: RunsDir = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Trains anew; old runs are moved aside.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Says what would be trained, and trains nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Says what would be trained, and trains nothing.")
+    ] = False,
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
     Example: `cnnbench recipe recipes/3_2_blocks.toml --seeds 1`
     """
+    from cnnbench.recipe import load_recipe
+
     overrides = list(settings or [])
     if precision is not None and precision is not PrecisionChoice.auto:
         overrides.append(f"train.precision={precision.value}")
@@ -124,35 +142,30 @@ def recipe(
 
 def run_one(loaded: "Recipe", runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
     """Runs a recipe before the user's eyes; whether every run of it is complete."""
+    from cnnbench import views
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
 
     follower = Follower(loaded)
+    command = shlex.join(["cnnbench", *sys.argv[1:]])
+    events = iterate_recipe(loaded, runs_dir=runs, data_dir=data, device=device, fresh=fresh, command=command)
     try:
-        outcome = follower.follow(iterate_recipe(loaded, runs_dir=runs, data_dir=data, device=device, fresh=fresh))
+        outcome = follower.follow(events)
     except KeyboardInterrupt:
         console.say(f"interrupted: {follower.saved}", "yellow")
         raise typer.Exit(INTERRUPTED) from None
     if outcome.comparison is not None:
-        show_comparison(outcome.comparison)
+        views.show_comparison(outcome.comparison)
     if outcome.report is not None:
         console.say(f"report: {outcome.report}")
     return not outcome.failures
 
 
-def show_comparison(comparison: "Comparison") -> None:
-    """The table and what it allows to conclude, on stdout."""
-    from cnnbench.comparison_formats import legend, to_table
-
-    columns, rows = to_table(comparison)
-    console.print_table("", columns, rows, left=2)
-    console.print_lines([legend(comparison), *comparison.conclusions(), *comparison.problems])
-
-
 @app.command()
 def compare(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Recipes, or directories of runs; else all runs.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="Recipes, or directories of runs; else all runs."),
     ] = None,
     runs: RunsDir = Path("runs"),
     metric: Annotated[str, typer.Option(metavar="NAME", help="What to compare.")] = "test_accuracy",
@@ -165,21 +178,138 @@ def compare(
 
     Example: `cnnbench compare 3_2_blocks --format json`
     """
-    from cnnbench import comparison_formats
-    from cnnbench.compare import compare as compare_runs
+    from cnnbench import views
+    from cnnbench.comparison import compare as compare_runs
+    from cnnbench.comparison import formats
 
     comparison = compare_runs(paths or (), runs_dir=runs, metric=metric)
     match form:
         case CompareFormat.table:
-            show_comparison(comparison)
+            views.show_comparison(comparison)
         case CompareFormat.json:
-            console.write(comparison_formats.to_json(comparison))
+            console.write(formats.to_json(comparison))
         case CompareFormat.csv:
-            console.write(comparison_formats.to_csv(comparison))
+            console.write(formats.to_csv(comparison))
         case CompareFormat.markdown:
-            console.write(comparison_formats.to_markdown(comparison))
+            console.write(formats.to_markdown(comparison))
     if save is not None:
-        comparison_formats.save(comparison, save)
+        formats.save(comparison, save)
         console.say(f"saved: {save}")
-    for picture in save_pictures(comparison, runs / "comparison"):
+    for picture in views.save_pictures(comparison, runs / "comparison"):
         console.say(f"picture: {picture}")
+
+
+@app.command()
+def show(
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A TOML file.")] = None,
+    form: Annotated[ShowFormat, typer.Option("--format", help="How to print it.")] = ShowFormat.table,
+    settings: Settings = None,
+    only: Only = None,
+    quick: Quick = False,
+    data: DataDir = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Prints the JSON Schema of recipes, for editors.")
+    ] = False,
+) -> None:
+    """Shows the plan of a recipe without training: settings, sizes, every layer.
+
+    Example: `cnnbench show recipes/3_2_blocks.toml --only wide`
+    """
+    if schema:
+        from cnnbench.recipe import recipe_schema
+
+        console.write(json.dumps(recipe_schema(), indent=2))
+        return
+    if recipe is None:
+        raise typer.BadParameter("name a recipe, or ask for --schema", param_hint="RECIPE")
+    from cnnbench import views
+    from cnnbench.data import data_root
+    from cnnbench.plan import describe_plan
+    from cnnbench.recipe import load_recipe
+
+    loaded = load_recipe(recipe, settings or (), quick=quick, only=only or ())
+    plan = describe_plan(loaded, data_root(data))
+    if form is ShowFormat.json:
+        console.write(json.dumps(plan, indent=2))
+    else:
+        views.show_plan(plan)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; else an overview of everything.")] = None,
+) -> None:
+    """Lists what a recipe can name, with options and defaults.
+
+    Example: `cnnbench list models`
+    """
+    from cnnbench.listing import listing
+
+    for title, rows in listing(None if kind is None else kind.value):
+        console.print_table(title, ["name", "what it is", "options"], rows, left=3)
+
+
+@app.command()
+def data(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Data sets to fetch; else a list.")
+    ] = None,
+    root: DataDir = None,
+) -> None:
+    """Downloads and verifies data sets; without a name, says which are there.
+
+    Example: `cnnbench data cifar10`
+    """
+    from cnnbench import catalog
+    from cnnbench.data import data_root, download_dataset, load_source
+    from cnnbench.recipe.mistakes import nearest
+
+    known = catalog.names("dataset")
+    for name in names or ():
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise CnnbenchError(f"no data set {name!r}{hint} Known: {', '.join(known)}")
+    place = data_root(root)
+    if names:
+        for name in names:
+            with console.download_bar(name) as progress:
+                source = download_dataset(name, place, progress)
+            console.print_lines([f"{name}: {verified(source)}"])
+        return
+    rows = []
+    for name in known:
+        try:
+            state = verified(load_source(name, place))
+        except CnnbenchError as error:
+            state = str(error).partition(": ")[0]
+        rows.append([name, state])
+    console.print_table(f"data sets under {place}", ["name", "state"], rows, left=2)
+
+
+def verified(source: "Source") -> str:
+    num_train, num_test = len(source.train_targets), len(source.test_targets)
+    return f"{num_train:,} training and {num_test:,} test images, verified"
+
+
+def main() -> None:
+    """The entry point: exit codes 0 done, 2 the user's mistake, 1 anything else, 130 interrupted."""
+    try:
+        app()
+    except CnnbenchError as error:
+        console.fail(str(error))
+        sys.exit(USER_MISTAKE)
+    except KeyboardInterrupt:
+        console.say("interrupted", "yellow")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout has gone, as `head` does; Python must not complain of it on the way out.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        console.fail(
+            f"{error.strerror}: {error.filename or 'while writing'}; what was finished before is kept"
+        )
+        sys.exit(1)

@@ -2,14 +2,22 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -59,7 +67,12 @@ def print_lines(lines: Sequence[str]) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence["Cell"]], *, caption: str = "", left: int = 1
 ) -> Table:
-    made = Table(title=escape(title) or None, caption=escape(caption) or None, title_justify="left", header_style="bold")
+    made = Table(
+        title=escape(title) or None,
+        caption=escape(caption) or None,
+        title_justify="left",
+        header_style="bold",
+    )
     for index, column in enumerate(columns):
         made.add_column(escape(column), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
@@ -105,7 +118,9 @@ class RunDisplay:
         """A line that stays."""
         self.console.print(Text(text, style=style))
 
-    def set_row(self, variant: str, seeds: str, now: str, epoch: str = "", accuracy: str = "", speed: str = "") -> None:
+    def set_row(
+        self, variant: str, seeds: str, now: str, epoch: str = "", accuracy: str = "", speed: str = ""
+    ) -> None:
         self.cells[variant] = [seeds, now, epoch, accuracy, speed]
 
     def set_bar(self, description: str, completed: int, total: int, speed: str, left: str) -> None:
@@ -123,3 +138,18 @@ class RunDisplay:
         """A line that stands in for the live picture where there is none."""
         if not self.console.is_terminal:
             self.console.print(Text(text))
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr for a download; yields what to call with the bytes done and the bytes in all."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        console=make_console(stderr=True), disable=not sys.stderr.isatty(),
+    ) as progress:  # fmt: skip
+        task = progress.add_task(name, total=None)
+
+        def update(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update

@@ -1,4 +1,4 @@
-"""One run from its settings to its result: a function of (settings, data, directory, device) and of nothing else."""
+"""One run from settings to result: a function of (settings, data, directory, device) and of nothing else."""
 
 import platform
 from collections.abc import Iterator
@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from cnnbench import memory
-from cnnbench.config import RunConfig
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.inference import measure_inference
 from cnnbench.models import build_model
-from cnnbench.models.summary import summarize
+from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision
+from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run
+from cnnbench.threads import threads_for
 from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, evaluate, fit
 
 
@@ -54,24 +55,18 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
         model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        summary = summarize(model, dataset.in_shape)
         loader = Loader(dataset, config.data, device, precision.dtype, plugins=config.plugins)
         state = TrainingState(model, config.train, precision)
-        saved, problems = run.load_state()
-        yield from map(Damaged, problems)
-        if saved is not None:
-            state.load_state_dict(saved)
-            yield Resumed(state.rows[-1].epoch)
-        run.write_history([asdict(row) for row in state.rows])
-        try:
-            for event in fit(state, loader, config.train, precision, seed=config.seed):
-                if isinstance(event, Epoch):
-                    run.write_history([asdict(row) for row in state.rows])
-                    run.save_state(state.state_dict())
-                yield event
-        except DivergedError as error:
-            run.finish(describe(state, dataset, precision, device) | diverged(error), None, None)
-            return
-        finish(run, state, loader, precision)
+        with threads_for(summary.macs * loader.batch_size):
+            yield from resume(run, state)
+            try:
+                yield from train(run, config, state, loader, precision)
+            except DivergedError as error:
+                result = describe(state, summary, precision, device)
+                run.finish(result | {"status": "diverged", "message": str(error)}, None, None)
+            else:
+                finish(run, state, summary, loader, precision)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -82,14 +77,36 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
         ) from error
 
 
-def finish(run: Run, state: TrainingState, loader: Loader, precision: Precision) -> None:
+def resume(run: Run, state: TrainingState) -> Iterator[JobEvent]:
+    """Takes the last good state, if there is one, and makes the history agree with it."""
+    saved, problems = run.load_state()
+    yield from map(Damaged, problems)
+    if saved is not None:
+        state.load_state_dict(saved)
+        yield Resumed(state.rows[-1].epoch)
+    run.write_history([asdict(row) for row in state.rows])
+
+
+def train(
+    run: Run, config: RunConfig, state: TrainingState, loader: Loader, precision: Precision
+) -> Iterator[JobEvent]:
+    """Trains to the last epoch, each one on disk before it is told."""
+    for event in fit(state, loader, config.train, precision, seed=config.seed):
+        if isinstance(event, Epoch):
+            run.write_history([asdict(row) for row in state.rows])
+            run.save_state(state.state_dict())
+        yield event
+
+
+def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> None:
     """Measures the best weights on all three splits; the test split is read here, once."""
     dataset = loader.dataset
     state.model.load_state_dict(state.best_weights)
     train, val, test = (
-        evaluate(state.model, loader, split, precision) for split in (dataset.train, dataset.val, dataset.test)
+        evaluate(state.model, loader, split, precision)
+        for split in (dataset.train, dataset.val, dataset.test)
     )
-    result = describe(state, dataset, precision, loader.device) | {
+    result = describe(state, summary, precision, loader.device) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(train=train, val=val, test=test),
@@ -114,13 +131,10 @@ def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
     }
 
 
-def diverged(error: DivergedError) -> dict[str, Any]:
-    return {"status": "diverged", "message": str(error)}
-
-
-def describe(state: TrainingState, dataset: Dataset, precision: Precision, device: torch.device) -> dict[str, Any]:
+def describe(
+    state: TrainingState, summary: Summary, precision: Precision, device: torch.device
+) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
-    summary = summarize(state.model, dataset.in_shape)
     return {
         "status": None,
         "message": None,
@@ -153,4 +167,3 @@ def device_name(device: torch.device) -> str:
 def is_out_of_memory(error: Exception) -> bool:
     """PyTorch's CPU allocator raises a plain RuntimeError that can be told by its text alone."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-

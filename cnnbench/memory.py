@@ -10,7 +10,7 @@ MIB = 2**20
 
 
 def reset_peak(device: torch.device) -> None:
-    """Starts a new peak, so that one run's does not hide the next one's (where the system can: CUDA, Linux)."""
+    """Starts a new peak, so that one run's does not hide the next one's (CUDA and Linux can)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":

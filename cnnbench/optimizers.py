@@ -18,7 +18,12 @@ def sgd(
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum (Sutskever et al. 2013)."""
     return torch.optim.SGD(
-        params, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0, fused=True
+        params,
+        lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=nesterov and momentum > 0,
+        fused=True,
     )
 
 
@@ -60,5 +65,12 @@ def rmsprop(
 ) -> torch.optim.Optimizer:
     """RMSprop (Hinton 2012, lecture 6e)."""
     return torch.optim.RMSprop(
-        params, lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered, foreach=True
+        params,
+        lr,
+        alpha=alpha,
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        centered=centered,
+        foreach=True,
     )

@@ -40,12 +40,10 @@ def choose_device(requested: str) -> torch.device:
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:
-    """bf16 where the hardware computes in it, else fp16 on CUDA and fp32 on a CPU, unless one is asked for."""
+    """The one asked for; for auto bf16 where the hardware has it, else fp16 on CUDA and fp32 on a CPU."""
     if requested == "auto":
-        if has_bf16(device):
-            requested = "bf16"
-        else:
-            requested = "fp16" if device.type == "cuda" else "fp32"
+        without_bf16 = "fp16" if device.type == "cuda" else "fp32"
+        requested = "bf16" if has_bf16(device) else without_bf16
     if requested == "fp16" and device.type == "cpu":
         raise CnnbenchError('precision "fp16" needs a CUDA device; use "bf16" or "fp32" on a CPU')
     names: dict[str, PrecisionName] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
@@ -55,6 +53,6 @@ def choose_precision(requested: str, device: torch.device) -> Precision:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 instructions, not merely an emulation of them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

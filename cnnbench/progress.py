@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from time import perf_counter
 
-from cnnbench.config import Recipe
 from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
+from cnnbench.recipe.config import Recipe
 from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Started, Working
 from cnnbench.training import Epoch, Step
 
@@ -46,7 +46,8 @@ class Follower:
         """A sentence about what is on disk, for a user who interrupts."""
         if self.started is None:
             return "nothing was in training"
-        return f"{self.started.run.label} is saved up to its last finished epoch; the same command goes on from there"
+        label = self.started.run.label
+        return f"{label} is saved up to its last finished epoch; the same command goes on from there"
 
     def _row(self, variant: str, now: str, *cells: str) -> None:
         self.display.set_row(variant, f"{self.done[variant]}/{self.seeds[variant]}", now, *cells)
@@ -73,7 +74,9 @@ class Follower:
                 self.first_epoch = epoch
                 self.display.note(f"{event.run.label} goes on after epoch {epoch}")
             case Damaged(message):
-                self.display.note(f"{event.run.label}: {message}; going back to the state before it", "yellow")
+                self.display.note(
+                    f"{event.run.label}: {message}; going back to the state before it", "yellow"
+                )
             case Epoch() as row:
                 self._show_epoch(event, row)
             case Step() as step:
@@ -81,8 +84,12 @@ class Follower:
 
     def _show_epoch(self, event: Working, row: Epoch) -> None:
         speed = "" if row.images_per_second is None else f"{row.images_per_second:,.0f}"
-        self._row(event.run.variant, f"seed {event.run.seed}", str(row.epoch), f"{row.val_accuracy:.2%}", speed)
-        trained = "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
+        self._row(
+            event.run.variant, f"seed {event.run.seed}", str(row.epoch), f"{row.val_accuracy:.2%}", speed
+        )
+        trained = (
+            "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
+        )
         self.display.line(f"  epoch {row.epoch}: val accuracy {row.val_accuracy:.2%}, {trained}")
 
     def _show_step(self, step: Step) -> None:
@@ -95,7 +102,11 @@ class Follower:
         left = (perf_counter() - self.start) / max(here, 1) * (total - done)
         speed = f"{step.num_images / step.seconds:,.0f} images/s"
         self.display.set_bar(
-            f"{self.started.run.label}, epoch {step.epoch} of {epochs}", done, total, speed, f"{duration(left)} left"
+            f"{self.started.run.label}, epoch {step.epoch} of {epochs}",
+            done,
+            total,
+            speed,
+            f"{duration(left)} left",
         )
 
 

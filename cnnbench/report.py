@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnbench import comparison_formats, files
-from cnnbench.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench import files
+from cnnbench.comparison import formats
+from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
 from cnnbench.runs import flatten
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 DASH = "–"
 RESULTS = "tables/results.csv"
 OWN_FILES = re.compile(r"\((figures/[^()\s]+\.png|tables/[^()\s]+\.csv)\)")
-HASHED_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def write_report(
         if items
     ]
     results = _results(comparison)
-    files.write(recipe_directory / results.file, comparison_formats.to_csv(comparison))
+    files.write(recipe_directory / results.file, formats.to_csv(comparison))
     content = {
         "title": plan["title"],
         "question": plan["question"],
@@ -87,7 +87,6 @@ def write_report(
         "hardware": _hardware(subject),
         "versions": _versions(subject),
         "command": command_of(plan),
-        "command_note": _command_note(plan),
     }
     markdown, html = _render(content)
     files.write(recipe_directory / "report.html", html)
@@ -147,28 +146,9 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
 
 
 def command_of(plan: Mapping[str, Any]) -> str:
-    """The command that trains these runs again, as far as the name of their directory tells."""
-    name, *suffixes = str(plan["recipe"]).split("+")
-    words = ["cnnbench", "recipe", f"recipes/{name}.toml"]
-    if not _is_inexact(plan):
-        for suffix in suffixes:
-            words += ["--quick"] if suffix == "quick" else ["--set", suffix]
-    seeds = [variant["seeds"] for variant in plan["variants"]]
-    if seeds and all(own == list(range(len(seeds[0]))) for own in seeds):
-        words += ["--seeds", str(len(seeds[0]))]
-    return shlex.join(words)
-
-
-def _is_inexact(plan: Mapping[str, Any]) -> bool:
-    """Whether the directory's name holds the overrides only in a shortened form."""
-    return "+" in plan["recipe"] and HASHED_SUFFIX.search(plan["recipe"]) is not None
-
-
-def _command_note(plan: Mapping[str, Any]) -> str:
-    note = "The recipe as it was run is recipe.toml beside this report; plan.json holds every setting."
-    if _is_inexact(plan):
-        note = "Settings were overridden with --set; add them as the settings above show. " + note
-    return note
+    """The command these runs were trained with, or the plainest one where a program trained them."""
+    recorded = str(plan.get("command") or "")
+    return recorded or shlex.join(["cnnbench", "recipe", f"recipes/{plan['recipe']}.toml"])
 
 
 def _write_items(
@@ -217,12 +197,12 @@ def _results(comparison: "Comparison") -> _TextTable:
         "": False, "95 % interval (%)": True, "train accuracy (%)": True, "train − test (points)": True,
         "training time (s)": True, "latency (ms)": True, "best epoch": True,
     }  # fmt: skip
-    rows = [_result(row, comparison_formats.MARKS[comparison.standing(row)]) for row in comparison.rows]
+    rows = [_result(row, formats.MARKS[comparison.standing(row)]) for row in comparison.rows]
     notes = [
         "± is the standard deviation over seeds; best epoch and latency are medians over seeds; parameters "
         "and multiply-adds (of one image) are exact."
     ]
-    if legend := comparison_formats.legend(comparison):
+    if legend := formats.legend(comparison):
         notes.insert(0, legend + ".")
     return _TextTable(list(columns), rows, list(columns.values()), file=RESULTS, notes=notes)
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cnnbench import files
-from cnnbench.errors import CnnbenchError
 from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
 
 if TYPE_CHECKING:
-    from cnnbench.compare import Comparison
-    from cnnbench.config import DataConfig, Recipe, RunConfig
+    from cnnbench.comparison import Comparison
     from cnnbench.data.base import Dataset
     from cnnbench.job import JobEvent
+    from cnnbench.recipe.config import DataConfig, Recipe, RunConfig
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,10 @@ def run_recipe(
     device: str = "auto",
     fresh: bool = False,
 ) -> Reported:
-    """Trains what is missing of a recipe and writes its report."""
+    """Trains what is missing of a recipe and writes its report.
+
+    Raises CnnbenchError for the user's mistakes, before anything is trained.
+    """
     for event in iterate_recipe(recipe, runs_dir=runs_dir, data_dir=data_dir, device=device, fresh=fresh):
         if isinstance(event, Reported):
             return event
@@ -102,18 +104,21 @@ def iterate_recipe(
     data_dir: Path | None = None,
     device: str = "auto",
     fresh: bool = False,
+    command: str = "",
 ) -> Iterator[Event]:
-    """The same, event by event; the last one is Reported."""
+    """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
     from cnnbench.data import data_root
     from cnnbench.job import OutOfMemoryError, train_run
+    from cnnbench.plan import describe_plan
     from cnnbench.precision import choose_device
 
     target = choose_device(device)
     directory = runs_dir / recipe.directory
-    datasets = Datasets(data_root(data_dir), recipe.plugins)
-    check(recipe, datasets)
+    root = data_root(data_dir)
+    datasets = Datasets(root, recipe.plugins)
+    describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
     classes = datasets.load(recipe.variants[0].data).classes
-    write_plan(recipe, directory, classes)
+    write_plan(recipe, directory, classes, command)
     failures: list[Failed] = []
     configs = recipe.run_configs()
     for index, config in enumerate(configs, start=1):
@@ -156,23 +161,20 @@ class Datasets:
         return self._dataset
 
 
-def check(recipe: "Recipe", datasets: Datasets) -> None:
-    """Builds every model without memory and holds it against its limits, before anything is trained."""
-    from cnnbench.models.summary import check_limits, summarize_config
-
-    for variant in recipe.variants:
-        dataset = datasets.load(variant.data)
-        try:
-            summary = summarize_config(variant.model, dataset.in_shape, dataset.num_classes, recipe.plugins)
-            check_limits(summary, variant.limits)
-        except CnnbenchError as error:
-            raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
+def decide_runs(recipe: "Recipe", runs_dir: Path, fresh: bool = False) -> list[tuple[Run, Decision]]:
+    """What `run_recipe` would do with each run; nothing is changed."""
+    decided = []
+    for config in recipe.run_configs():
+        run = Run(runs_dir / recipe.directory / config.variant / f"seed{config.seed}")
+        decided.append((run, decide(run, config, fresh)))
+    return decided
 
 
-def write_plan(recipe: "Recipe", directory: Path, classes: Sequence[str]) -> None:
+def write_plan(recipe: "Recipe", directory: Path, classes: Sequence[str], command: str) -> None:
     """Writes what this directory is going to hold, and the recipe as it was read."""
     plan = {
         "recipe": recipe.directory,
+        "command": command,
         "title": recipe.title,
         "question": recipe.question,
         "classes": list(classes),
@@ -212,7 +214,7 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
 
 
 def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:
-    """Makes the directory ready for training; an old run that cannot be used is moved aside, never overwritten."""
+    """Makes the directory ready for training; an old run of no use is moved aside, never overwritten."""
     if decision.action == "replace":
         aside = run.set_aside()
         yield Notice(f"{run.label} is trained anew ({decision.reason}); the old run is kept in {aside}")
@@ -224,7 +226,7 @@ def report(recipe: "Recipe", directory: Path, failures: list[Failed]) -> Reporte
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
     from cnnbench.analyses.base import Analysis, Subject
-    from cnnbench.compare import compare
+    from cnnbench.comparison import compare
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
@@ -245,6 +247,8 @@ def complete_runs(directory: Path) -> list[Run]:
     """The complete runs in the order of the plan."""
     plan = read_json(directory / "plan.json")
     runs = [
-        Run(directory / variant["name"] / f"seed{seed}") for variant in plan["variants"] for seed in variant["seeds"]
+        Run(directory / variant["name"] / f"seed{seed}")
+        for variant in plan["variants"]
+        for seed in variant["seeds"]
     ]
     return [run for run in runs if (run.path / "result.json").exists()]

@@ -71,23 +71,24 @@ class Run:
         return read_json(path) if path.exists() else None
 
     def predictions(self) -> "Predictions":
-        """`test_predictions`, `test_targets`, `val_predictions`, `val_targets`: integer class indices, (N,) each."""
+        """`test_predictions`, `test_targets`, `val_predictions`, `val_targets`: class indices, (N,) each."""
         import zipfile
+        import zlib
 
         import numpy as np
 
         path = self.path / "predictions.npz"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DamagedError(f"{path}: {error}") from error
 
     # What a run in training writes.
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process; raises BusyError while another one does. The system frees it on a kill."""
+        """Holds the run for this process, a kill frees it; BusyError while another one holds it."""
         from filelock import FileLock, Timeout
 
         self.path.mkdir(parents=True, exist_ok=True)
@@ -122,8 +123,8 @@ class Run:
                 self._state.replace(self._previous_state)
 
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The last good state (tensors on the CPU) or None, and a sentence for each state that was not good."""
-        problems = []
+        """The last good state (tensors on the CPU) or None, and a sentence for each that was not good."""
+        problems: list[str] = []
         for path in (self._state, self._previous_state):
             try:
                 return read_state(path), problems
@@ -134,9 +135,12 @@ class Run:
         return None, problems
 
     def finish(
-        self, result: Mapping[str, Any], predictions: "Predictions | None", weights: "Mapping[str, Tensor] | None"
+        self,
+        result: Mapping[str, Any],
+        predictions: "Predictions | None",
+        weights: "Mapping[str, Tensor] | None",
     ) -> None:
-        """Writes predictions and best weights, then the result that makes the run complete; drops the states."""
+        """Writes predictions, best weights, and last the result that completes the run; drops states."""
         import numpy as np
         from safetensors.torch import save_file
 

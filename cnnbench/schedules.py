@@ -1,4 +1,4 @@
-"""Learning rate schedules: the factor on `lr` as a function of progress, from 0 (start) to 1 (end of training).
+"""Learning rate schedules: the factor on `lr` as a function of progress, 0 (start) to 1 (end of training).
 
 Pure functions, so that a resumed run needs no state. `warmup` is the share of training in which the factor
 rises in a straight line.

@@ -14,7 +14,7 @@ from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
 from cnnbench.precision import Precision
-from cnnbench.config import TrainConfig
+from cnnbench.recipe.config import TrainConfig
 from cnnbench.seeds import mix
 
 # How often a train loop says where it is, in seconds: often enough for a progress bar, too seldom to cost.
@@ -92,7 +92,9 @@ class TrainingState:
         best = self.rows[self.best_epoch]
         if row is best or (row.val_accuracy, -row.val_loss) > (best.val_accuracy, -best.val_loss):
             self.best_epoch = row.epoch
-            self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.best_weights = {
+                name: value.detach().clone() for name, value in self.model.state_dict().items()
+            }
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -116,7 +118,7 @@ class TrainingState:
 def fit(
     state: TrainingState, loader: Loader, config: TrainConfig, precision: Precision, *, seed: int
 ) -> Iterator[Step | Epoch]:
-    """Trains from where `state` stands to the last epoch; yields Steps on the way and an Epoch row after each epoch.
+    """Trains from where `state` stands to the last epoch; yields Steps on the way and each epoch's row.
 
     The row is in `state` when it is yielded, so that the caller can save it. Raises DivergedError after an
     epoch whose loss was not finite.
@@ -139,7 +141,12 @@ def untrained_row(state: TrainingState, loader: Loader, precision: Precision) ->
 
 
 def train_epoch(
-    state: TrainingState, forward: nn.Module, loader: Loader, config: TrainConfig, precision: Precision, seed: int
+    state: TrainingState,
+    forward: nn.Module,
+    loader: Loader,
+    config: TrainConfig,
+    precision: Precision,
+    seed: int,
 ) -> Iterator[Step]:
     """One pass over the training images and an evaluation; the row is added to `state`."""
     epoch = len(state.rows)

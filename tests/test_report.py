@@ -15,7 +15,7 @@ import pytest
 from cnnbench.analyses.base import Analysis, Subject, Table
 from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.stability import Stability
-from cnnbench.compare import compare
+from cnnbench.comparison import compare
 from cnnbench.report import command_of, markdown_text, write_report
 from cnnbench.runs import Run
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from cnnbench import catalog
 
 if TYPE_CHECKING:
-    from cnnbench.config import DataConfig
-    from cnnbench.data.base import Dataset, Source
+    from cnnbench.data.base import Dataset, Format, Source
     from cnnbench.data.download import Progress
+    from cnnbench.recipe.config import DataConfig
 
 
 def data_root(option: Path | None) -> Path:
@@ -25,10 +25,25 @@ def load_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) 
     """The data set of a recipe's [data] section, split and ready; CnnbenchError for the user's mistakes."""
     from cnnbench.data.prepare import prepare
 
-    target = catalog.target("dataset", config.name, tuple(plugins))
-    known = {option.name for option in catalog.options("dataset", config.name, tuple(plugins))}
-    options = {name: value for name, value in config.options.items() if name in known}
-    return prepare(catalog.resolve(target)(root, **options), config)
+    load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
+    return prepare(load(root, **config.options), config)
+
+
+def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) -> "Format":
+    """The format of the images a [data] section asks for; the files are read only if need be."""
+    from cnnbench.data.base import Format
+
+    load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
+    describe = getattr(sys.modules[load.__module__], "describe", None)
+    if describe is None:
+        dataset = load_dataset(config, root, plugins)
+        return Format(dataset.in_shape, dataset.num_classes)
+    in_shape, num_classes = describe(**config.options)
+    size = config.image_size
+    return Format(
+        in_shape if size is None else (in_shape[0], size, size),
+        num_classes if config.classes is None else len(config.classes),
+    )
 
 
 def download_dataset(name: str, root: Path, progress: "Progress | None" = None) -> "Source":
@@ -37,5 +52,10 @@ def download_dataset(name: str, root: Path, progress: "Progress | None" = None) 
     fetch = getattr(sys.modules[load.__module__], "download", None)
     if fetch is not None:
         fetch(root, progress)
-    source: Source = load(root)
+    return load_source(name, root)
+
+
+def load_source(name: str, root: Path) -> "Source":
+    """A data set as published, verified; CnnbenchError where it is not there whole."""
+    source: Source = catalog.resolve(catalog.target("dataset", name))(root)
     return source

@@ -16,7 +16,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, Probability
 
 if TYPE_CHECKING:
-    from cnnbench.config import Named
+    from cnnbench.recipe.config import Named
 
 Position = Literal["center", "top_left", "top_right", "bottom_left", "bottom_right", "random"]
 BorderMode = Literal[0, 1, 2, 3, 4]  # OpenCV's: constant, replicate, reflect, wrap, reflect_101

@@ -1,9 +1,17 @@
 """What a data set is as published and once prepared: three splits of uint8 images and their targets."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Format(NamedTuple):
+    """What a model must know of a data set."""
+
+    in_shape: tuple[int, int, int]  # channels, height, width
+    num_classes: int
 
 
 @dataclass(frozen=True)

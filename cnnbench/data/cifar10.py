@@ -12,12 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnbench.data.base import Source
+from cnnbench.data.base import Format, Source
 from cnnbench.data.download import Progress, fetch
 from cnnbench.data.files import damaged, md5_of, missing, read_verified
 from cnnbench.files import write
 
 FOLDER = "cifar-10-batches-py"
+
+
+def describe() -> Format:
+    """The format of the images, known without the files."""
+    return Format((3, 32, 32), 10)
 
 
 def load(root: Path) -> Source:

@@ -5,10 +5,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cnnbench.data.base import Source
+from cnnbench.data.base import Format, Source
 from cnnbench.data.split import stratified_rows
 
 TEST_SHARE = 0.2
+
+
+def describe() -> Format:
+    """The format of the images, known without the files."""
+    return Format((1, 8, 8), 10)
 
 
 def load(root: Path) -> Source:

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from cnnbench.data.base import Source
+from cnnbench.data.base import Format, Source
 from cnnbench.data.download import Progress
 from cnnbench.data.idx import download_idx, load_idx
+
+
+def describe() -> Format:
+    """The format of the images, known without the files."""
+    return Format((1, 28, 28), 10)
 
 
 def load(root: Path) -> Source:

@@ -12,7 +12,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.seeds import mix
 
 if TYPE_CHECKING:
-    from cnnbench.config import DataConfig
+    from cnnbench.recipe.config import DataConfig
 
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
-    from cnnbench.config import Named
     from cnnbench.data.augment import Move, Shape
+    from cnnbench.recipe.config import Named
 
 
 class PerImage:

@@ -13,7 +13,7 @@ from cnnbench.data.split import cut_validation, stratified_rows
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
-    from cnnbench.config import DataConfig
+    from cnnbench.recipe.config import DataConfig
 
 _CHUNK = 1024  # images converted at a time: a float copy of a whole set would take gigabytes
 

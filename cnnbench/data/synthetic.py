@@ -6,10 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnbench.data.base import Source
+from cnnbench.data.base import Format, Source
 from cnnbench.options import Count, NonNegative, NonNegativeInt
 
 _CELLS = 4  # a pattern is this many random blobs a side
+
+
+def describe(
+    *, num_classes: int = 10, channels: int = 3, height: int = 32, width: int = 32, **_: object
+) -> Format:
+    """The format that `load` makes with these options."""
+    return Format((channels, height, width), num_classes)
 
 
 def load(

@@ -6,7 +6,7 @@ from typing import cast
 from torch import nn
 
 from cnnbench import catalog
-from cnnbench.config import Named
+from cnnbench.recipe.config import Named
 
 
 def build_model(

@@ -1,5 +1,7 @@
 """A plain convolutional network: stages of convolutions, each stage ended by pooling."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
@@ -46,14 +48,14 @@ class CNN(nn.Module):
             stages.append(nn.Sequential(*stage, layers.pool(pool), layers.dropout(dropout)))
         if min(height, width) < 1:
             raise CnnbenchError(
-                f"model 'cnn': {len(widths)} stages with pooling shrink an image of {in_shape[1]}×{in_shape[2]} "
-                "to nothing; use fewer widths or pool = \"none\""
+                f"model 'cnn': {len(widths)} stages with pooling shrink an image of "
+                f'{in_shape[1]}×{in_shape[2]} to nothing; use fewer widths or pool = "none"'
             )
         self.stages = nn.Sequential(*stages)
         self.global_pool = global_pool
         features = [channels if global_pool else channels * height * width, *head]
         hidden: list[nn.Module] = []
-        for in_features, out_features in zip(features, features[1:], strict=False):
+        for in_features, out_features in pairwise(features):
             hidden += [
                 nn.Linear(in_features, out_features),
                 layers.activation(activation),

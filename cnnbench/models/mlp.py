@@ -1,5 +1,7 @@
 """A fully connected network over flattened images."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from cnnbench.models import layers
@@ -23,7 +25,7 @@ class MLP(nn.Module):
         channels, height, width = in_shape
         features = [channels * height * width, *widths]
         hidden: list[nn.Module] = []
-        for in_features, out_features in zip(features, features[1:], strict=False):
+        for in_features, out_features in pairwise(features):
             hidden += [
                 nn.Linear(in_features, out_features),
                 layers.norm(norm, out_features, dimensions=0),

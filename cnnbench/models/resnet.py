@@ -56,7 +56,7 @@ class BottleneckBlock(nn.Module):
         return result
 
 
-BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
+BLOCKS: dict[Block, type[BasicBlock | BottleneckBlock]] = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:

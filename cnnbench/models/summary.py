@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from cnnbench.config import Limits, Named
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import build_model
+from cnnbench.recipe.config import Limits, Named
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
     )
 
 
-def _watch(name: str, module: nn.Module, counter: FlopCounterMode, layers: list[Layer]) -> list[RemovableHandle]:
+def _watch(
+    name: str, module: nn.Module, counter: FlopCounterMode, layers: list[Layer]
+) -> list[RemovableHandle]:
     before = 0
     seen = False
 

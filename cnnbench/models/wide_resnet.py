@@ -8,7 +8,7 @@ from cnnbench.options import Count, DropRate
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv twice beside the shortcut, with dropout between; a 1x1 shortcut starts after the first ReLU."""
+    """BN-ReLU-conv twice, with dropout, beside the shortcut; a 1x1 shortcut starts after the first ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
         super().__init__()

@@ -10,10 +10,10 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from cnnbench import catalog
-from cnnbench.config import Named
 from cnnbench.data.augment import Augment, HorizontalFlip, PadIfNeeded, RandomCrop, Shape, VerticalFlip
 from cnnbench.data.geometry import _copy_windows, _index_windows
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import Named
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from cnnbench.config import DataConfig, Named
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import DataConfig, Named
 
 CPU = torch.device("cpu")
 CROP_FLIP = [

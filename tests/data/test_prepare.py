@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cnnbench.config import DataConfig
 from cnnbench.data import synthetic
 from cnnbench.data.base import Source, Split
 from cnnbench.data.prepare import channel_statistics, prepare, resize
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import DataConfig
 
 
 @pytest.fixture(scope="module")

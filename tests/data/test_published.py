@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from cnnbench.config import DataConfig
 from cnnbench.data import cifar10, download_dataset, fashion_mnist, load_dataset, mnist
 from cnnbench.data import data_root as choose_root
 from cnnbench.data.base import Source, Split
 from cnnbench.data.prepare import channel_statistics
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import DataConfig
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnbench.toml_positions import Path
+from cnnbench.recipe.toml_positions import Path
 
 # what a section or sub-table is called where nothing names it
 DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "schedule"): "constant"}

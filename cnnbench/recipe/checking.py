@@ -7,12 +7,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError, create_model
 
 from cnnbench import catalog
-from cnnbench.config import DataConfig, EarlyStopping, Limits, Named, Seeds, TrainConfig
 from cnnbench.errors import CnnbenchError
-from cnnbench.merging import DEFAULT_NAMES, Layer
-from cnnbench.mistakes import Mistake, choices, expected, found, nearest
-from cnnbench.overrides import Override
-from cnnbench.toml_positions import Path, TomlPositions
+from cnnbench.recipe.config import DataConfig, EarlyStopping, Limits, Named, Seeds, TrainConfig
+from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
+from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
+from cnnbench.recipe.overrides import Override
+from cnnbench.recipe.toml_positions import Path, TomlPositions
 
 
 class TrainSection(TrainConfig):

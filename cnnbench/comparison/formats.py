@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cnnbench import files
-from cnnbench.comparison import Comparison, Row, Standing
+from cnnbench.comparison.comparison import Comparison, Row, Standing
+from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
 from cnnbench.errors import CnnbenchError
-from cnnbench.quantities import KNOWN, Quantity, written, written_estimate, written_interval
 from cnnbench.statistics import Estimate
 
 ESTIMATES = ("test_accuracy", "val_accuracy", "train_accuracy", "train_seconds")
 SINGLES = ("num_params", "macs", "latency_ms", "throughput", "peak_memory_mib", "best_epoch")
+BRIEF_ESTIMATES = ("train_accuracy", "train_seconds")
+BRIEF_SINGLES = ("num_params", "latency_ms", "best_epoch")
 MARKS: dict[Standing, str] = {"best": "★", "tied": "≈", "worse": "", "untested": "?", "unmeasured": ""}
 LEGEND = {
     "★": "the best mean",
@@ -52,12 +54,12 @@ def to_csv(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def to_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Column titles with units, and the cells as text: for the terminal and the report."""
+def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Column titles with units, and the cells as text; `brief` leaves out what a terminal has no room for."""
     metric = comparison.metric
     several = len(comparison.recipes()) > 1
-    others = [KNOWN[name] for name in ESTIMATES if name != metric.name]
-    singles = [KNOWN[name] for name in SINGLES if name != metric.name]
+    others = [KNOWN[name] for name in (BRIEF_ESTIMATES if brief else ESTIMATES) if name != metric.name]
+    singles = [KNOWN[name] for name in (BRIEF_SINGLES if brief else SINGLES) if name != metric.name]
     columns = [*(["recipe"] if several else []), "variant", "seeds", metric.axis, "", "95 % interval"]
     columns += [quantity.axis for quantity in (*others, *singles)]
     body = []

@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median, median_low
 from typing import TYPE_CHECKING
 
-from cnnbench.comparison import Comparison, Pair, Row
+from cnnbench.comparison.comparison import Comparison, Pair, Row
+from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_recipe
+from cnnbench.comparison.quantities import KNOWN, Quantity, named
 from cnnbench.errors import CnnbenchError
-from cnnbench.measurements import RecipeMeasurements, VariantMeasurements, read_recipe
-from cnnbench.quantities import KNOWN, Quantity, named
 from cnnbench.statistics import (
     Estimate,
     binomial_interval,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from cnnbench.errors import CnnbenchError
-from cnnbench.toml_positions import Mark
+from cnnbench.recipe.toml_positions import Mark
 
 
 @dataclass(frozen=True)

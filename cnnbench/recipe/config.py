@@ -128,10 +128,11 @@ class Recipe(_Config):
     analyses: list[Named]
     variants: list[Variant]
     plugins: list[str] = []  # absolute paths
+    only: list[str] = []  # the variants to train now; all of them where it is empty
     text: str
 
     def run_configs(self) -> list[RunConfig]:
-        """Every run asked for: variant by variant, seeds in the listed order."""
+        """Every run to train now: variant by variant, seeds in the listed order."""
         return [
             RunConfig(
                 recipe=self.directory,
@@ -143,5 +144,6 @@ class Recipe(_Config):
                 plugins=self.plugins,
             )
             for variant in self.variants
+            if not self.only or variant.name in self.only
             for seed in variant.seeds
         ]

@@ -60,7 +60,7 @@ def named(name: str, measured: Iterable[str] = ()) -> Quantity:
     if name in known:
         lower = any(word in name for word in ("loss", "error", "seconds"))
         return Quantity(name, name.replace("_", " "), higher_is_better=not lower)
-    from cnnbench.mistakes import choices, nearest  # loads pydantic
+    from cnnbench.recipe.mistakes import choices, nearest  # loads pydantic
 
     near = nearest(name, known)
     hint = f'did you mean "{near}"?' if near else f"expected {choices(known, most=len(known))}"

@@ -3,7 +3,7 @@
 import pytest
 import tomli
 
-from cnnbench.toml_positions import TomlPositions
+from cnnbench.recipe.toml_positions import TomlPositions
 
 TRICKY = '''\
 # [not] = "a table"

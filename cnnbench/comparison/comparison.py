@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cnnbench.quantities import KNOWN, Quantity, written, written_estimate, written_interval
+from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
 from cnnbench.statistics import Estimate, PairedTest
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]

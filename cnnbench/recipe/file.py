@@ -6,8 +6,8 @@ from typing import Any
 
 import tomli
 
-from cnnbench.mistakes import Mistake, RecipeError, nearest
-from cnnbench.toml_positions import TomlPositions
+from cnnbench.recipe.mistakes import Mistake, RecipeError, nearest
+from cnnbench.recipe.toml_positions import TomlPositions
 
 
 def read_text(path: Path) -> str:

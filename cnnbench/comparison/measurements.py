@@ -74,9 +74,13 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     except (KeyError, TypeError, ValueError) as error:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
+    absent = [variant.name for variant in planned if not (directory / variant.name).is_dir()]
+    if absent:
+        recipe.problems.append(f"not trained yet, so not in the table: {', '.join(absent)}")
     for variant in planned:
-        _read_variant(directory / variant.name, variant)
-        recipe.variants.append(variant)
+        if variant.name not in absent:
+            _read_variant(directory / variant.name, variant)
+            recipe.variants.append(variant)
     _name_mixtures(recipe)
     return recipe
 
@@ -183,11 +187,9 @@ def _mapping(value: object) -> dict[Any, Any]:
 
 
 def _device(value: object) -> str:
-    """One line for a device: `cpu, Intel Xeon, 2 threads`."""
+    """One line for a device: `cpu, Intel Xeon`. Threads are not part of it: they follow from the model's size."""
     entries = _mapping(value)
     parts = [str(entries[key]) for key in ("type", "name") if entries.get(key)]
-    if entries.get("threads"):
-        parts.append(f"{entries['threads']} threads")
     return ", ".join(parts) or "unknown"
 
 

@@ -6,40 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from cnnbench import catalog
-from cnnbench.checking import Checker, TrainSection, home_of
-from cnnbench.config import (
+from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.checking import Checker, TrainSection, home_of
+from cnnbench.recipe.config import (
     DataConfig,
-    EarlyStopping,
     Limits,
     Named,
     Recipe,
-    RunConfig,
     TrainConfig,
     Variant,
 )
-from cnnbench.errors import CnnbenchError
-from cnnbench.merging import Layer, merge, written
-from cnnbench.mistakes import Mistake, RecipeError, choices, found, nearest
-from cnnbench.narrowing import narrowed, quickened
-from cnnbench.overrides import Override, apply, directory_suffix, parse_overrides
-from cnnbench.recipe_file import parse, read_text, recipe_name
-from cnnbench.schema import recipe_schema
-from cnnbench.toml_positions import TomlPositions
-
-__all__ = [
-    "DataConfig",
-    "EarlyStopping",
-    "Limits",
-    "Mistake",
-    "Named",
-    "Recipe",
-    "RecipeError",
-    "RunConfig",
-    "TrainConfig",
-    "Variant",
-    "load_recipe",
-    "recipe_schema",
-]
+from cnnbench.recipe.file import parse, read_text, recipe_name
+from cnnbench.recipe.merging import Layer, merge, written
+from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
+from cnnbench.recipe.narrowing import narrowed, quickened
+from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
+from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = ("title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants")
 VARIANT_KEYS = ("name", "data", "model", "train", "limits")

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cnnbench.config import DataConfig, Recipe, TrainConfig
-from cnnbench.merging import Layer, merge
-from cnnbench.mistakes import Mistake, RecipeError, choices, nearest
-from cnnbench.toml_positions import Path
+from cnnbench.recipe.config import DataConfig, Recipe, TrainConfig
+from cnnbench.recipe.merging import Layer, merge
+from cnnbench.recipe.mistakes import Mistake, RecipeError, choices, nearest
+from cnnbench.recipe.toml_positions import Path
 
 QUICK_EPOCHS = 2
 QUICK_LIMIT = 2000
@@ -32,7 +32,7 @@ def quickened(layers: dict[str, Layer]) -> dict[str, Layer]:
 
 
 def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:
-    """The recipe with this many seeds and these variants."""
+    """The recipe with this many seeds, and only these variants to train; the others stay in its plan."""
     names = [variant.name for variant in recipe.variants]
     mistakes = [
         Mistake(f"--only {name}", f"no such variant; expected {choices(names)}", None, nearest(name, names))
@@ -43,10 +43,10 @@ def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:
         mistakes.append(Mistake(f"--seeds {seeds}", "expected a whole number of at least 1"))
     if mistakes:
         raise RecipeError(mistakes)
-    variants = [variant for variant in recipe.variants if not only or variant.name in only]
+    variants = recipe.variants
     if seeds is not None:
         variants = [v.model_copy(update={"seeds": _continued(v.seeds, seeds)}) for v in variants]
-    return recipe.model_copy(update={"variants": variants})
+    return recipe.model_copy(update={"variants": variants, "only": list(only)})
 
 
 def _continued(seeds: list[int], count: int) -> list[int]:

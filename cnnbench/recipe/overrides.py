@@ -8,9 +8,9 @@ from typing import Any
 
 import tomli
 
-from cnnbench.merging import Layer, merge, written
-from cnnbench.mistakes import Mistake, RecipeError
-from cnnbench.toml_positions import Mark
+from cnnbench.recipe.merging import Layer, merge, written
+from cnnbench.recipe.mistakes import Mistake, RecipeError
+from cnnbench.recipe.toml_positions import Mark
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 _QUOTES = re.compile("[\\s\\[\\]\"']+")

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
-from cnnbench.config import DataConfig, EarlyStopping, Limits, TrainConfig
-from cnnbench.config import Seeds as SeedList
+from cnnbench.recipe.config import DataConfig, EarlyStopping, Limits, TrainConfig
+from cnnbench.recipe.config import Seeds as SeedList
 
 Schema = dict[str, Any]
 _LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping")}

@@ -1,0 +1,24 @@
+"""Fair, repeated, honest comparisons of image models.
+
+`load_recipe`, `run_recipe` and `compare` are what the commands do, for a notebook.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnbench.comparison import compare
+    from cnnbench.recipe import load_recipe
+    from cnnbench.runner import run_recipe
+
+__all__ = ["compare", "load_recipe", "run_recipe"]
+
+_HOMES = {"compare": "cnnbench.comparison", "load_recipe": "cnnbench.recipe", "run_recipe": "cnnbench.runner"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use, so that `import cnnbench` stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cnnbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

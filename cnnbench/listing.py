@@ -1,0 +1,67 @@
+"""Everything a recipe can name, read from the catalog without importing any of it."""
+
+from pathlib import Path
+
+import tomli
+
+from cnnbench import catalog
+from cnnbench.signatures import Option
+
+KINDS = {
+    "models": "model",
+    "datasets": "dataset",
+    "analyses": "analysis",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "augmentations": "augmentation",
+}
+
+
+def listing(kind: str | None) -> list[tuple[str, list[list[str]]]]:
+    """Titles and rows (name, what it is, options with their defaults) of one kind, or all in short."""
+    if kind == "recipes":
+        return [("recipes", recipes())]
+    if kind is not None:
+        return [(kind, units(KINDS[kind], list(catalog.KINDS[KINDS[kind]]), with_options=True))]
+    return [("recipes", recipes())] + [
+        (title, units(name, list(catalog.KINDS[name]), with_options=False)) for title, name in KINDS.items()
+    ]
+
+
+def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
+    return [
+        [
+            name,
+            catalog.describe(catalog.target(kind, name)),
+            "\n".join(map(written, catalog.options(kind, name))) if with_options else "",
+        ]
+        for name in names
+    ]
+
+
+def written(option: Option) -> str:
+    """An option as it stands in a recipe, with its default."""
+    if option.required:
+        return f"{option.name} (required)"
+    return f"{option.name} = {toml_value(option.default)}"
+
+
+def toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return "unset" if value is None else str(value)
+
+
+def recipes(root: Path = Path("recipes")) -> list[list[str]]:
+    """The recipes below a folder with their titles and questions; a file that is no TOML says so."""
+    rows = []
+    for path in sorted(root.rglob("*.toml")):
+        try:
+            document = tomli.loads(path.read_text(encoding="utf-8-sig"))
+        except (tomli.TOMLDecodeError, UnicodeDecodeError):
+            rows.append([str(path), "not a readable recipe", ""])
+            continue
+        rows.append([str(path), str(document.get("title", "")), str(document.get("question", ""))])
+    return rows

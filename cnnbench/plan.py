@@ -1,0 +1,47 @@
+"""What a recipe would train, in numbers, without training it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cnnbench.data import describe_dataset
+from cnnbench.errors import CnnbenchError
+from cnnbench.models.summary import check_limits, summarize_config
+from cnnbench.recipe.config import Recipe
+
+
+def describe_plan(recipe: Recipe, data_root: Path) -> dict[str, Any]:
+    """Every variant with its resolved settings, sizes for one image, and layers: plain values for JSON.
+
+    Raises CnnbenchError where a model cannot be built or exceeds its limits.
+    """
+    return {
+        "recipe": recipe.directory,
+        "title": recipe.title,
+        "question": recipe.question,
+        "variants": [
+            describe_variant(recipe, index, data_root)
+            for index, variant in enumerate(recipe.variants)
+            if not recipe.only or variant.name in recipe.only
+        ],
+    }
+
+
+def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, Any]:
+    variant = recipe.variants[index]
+    in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
+    try:
+        summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
+        check_limits(summary, variant.limits)
+    except CnnbenchError as error:
+        raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
+    return {
+        "name": variant.name,
+        "seeds": variant.seeds,
+        "num_params": summary.num_params,
+        "macs": summary.macs,
+        "in_shape": list(in_shape),
+        "output_shape": list(summary.output_shape),
+        **variant.model_dump(mode="json", include={"data", "model", "train", "limits"}),
+        "layers": [asdict(layer) for layer in summary.layers],
+    }

@@ -1,0 +1,65 @@
+"""Comparisons and plans as tables on stdout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cnnbench import console
+from cnnbench.comparison import Comparison
+from cnnbench.comparison.comparison import Cost
+from cnnbench.comparison.formats import legend, to_table
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """The table and what it allows to conclude, on stdout."""
+    columns, rows = to_table(comparison, brief=True)
+    console.print_table("", columns, rows, left=2)
+    console.print_lines([legend(comparison), *comparison.conclusions(), *comparison.problems])
+
+
+def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
+    """Pictures of the compared share against parameters and training time; none for other quantities."""
+    if comparison.metric.unit != "%":
+        return []
+    from cnnbench.analyses import plots
+
+    saved = []
+    costs: dict[Cost, str] = {"num_params": "parameters", "train_seconds": "training time (s)"}
+    for cost, axis in costs.items():
+        points = comparison.points(cost)
+        if points:
+            figure = plots.cost_plot(points, x_label=axis, y_label=comparison.metric.axis)
+            saved.append(plots.save_figure(figure, directory / f"{comparison.metric.name}_vs_{cost}.png"))
+    return saved
+
+
+def show_plan(plan: dict[str, Any]) -> None:
+    """The plan as tables: all variants, then the layers of each."""
+    rows = []
+    for each in plan["variants"]:
+        size = [f"{each['num_params']:,}", f"{each['macs']:,}"]
+        shapes = [shape(each["in_shape"]), shape(each["output_shape"])]
+        rows.append([each["name"], len(each["seeds"]), each["train"]["epochs"], *size, *shapes])
+    columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
+    console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
+    for each in plan["variants"]:
+        console.print_table(
+            each["name"],
+            ["layer", "kind", "output", "parameters", "multiply-adds"],
+            [
+                [layer["name"], layer["kind"], shape(layer["output_shape"]), f"{layer['num_params']:,}",
+                 f"{layer['macs']:,}"]
+                for layer in each["layers"]
+            ],
+            left=2,
+        )  # fmt: skip
+        settings = {**each["data"], **{f"train.{key}": value for key, value in each["train"].items()}}
+        console.print_lines([f"  model    {compact(each['model'])}", f"  settings {compact(settings)}", ""])
+
+
+def shape(sizes: list[int]) -> str:
+    return "×".join(str(size) for size in sizes)
+
+
+def compact(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None)
