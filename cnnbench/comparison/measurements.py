@@ -187,7 +187,7 @@ def _mapping(value: object) -> dict[Any, Any]:
 
 
 def _device(value: object) -> str:
-    """One line for a device: `cpu, Intel Xeon`. Threads are not part of it: they follow from the model's size."""
+    """One line for a device: `cpu, Intel Xeon`. Threads are left out: they follow from the model."""
     entries = _mapping(value)
     parts = [str(entries[key]) for key in ("type", "name") if entries.get(key)]
     return ", ".join(parts) or "unknown"

@@ -4,14 +4,15 @@ A transform first draws what it will do and returns it as a function of images, 
 image and its mask together. Draws are made on the CPU: the same batch on every device, and no step waits.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from cnnbench import catalog
 from cnnbench.data.geometry import border_positions, crop_windows, flip_some, move
+from cnnbench.data.transform import Move, Shape, Transform
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, Probability
 
@@ -21,24 +22,6 @@ if TYPE_CHECKING:
 Position = Literal["center", "top_left", "top_right", "bottom_left", "bottom_right", "random"]
 BorderMode = Literal[0, 1, 2, 3, 4]  # OpenCV's: constant, replicate, reflect, wrap, reflect_101
 Fill = float | list[float]
-
-Move = Callable[[Tensor], Tensor]  # images (B, C, H, W) uint8 -> (B, C, H', W') uint8
-
-
-class Shape(NamedTuple):
-    """What a transform must know of a batch before it draws."""
-
-    num_images: int
-    height: int
-    width: int
-
-
-class Transform(Protocol):
-    """One batched augmentation."""
-
-    def draw(self, shape: Shape, generator: torch.Generator) -> Move:
-        """Decides for each image what happens to it; the function returned does it."""
-        ...
 
 
 class Augment:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnbench.data.transform import Move, Shape
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
-    from cnnbench.data.augment import Move, Shape
     from cnnbench.recipe.config import Named
 
 
@@ -33,7 +33,7 @@ class PerImage:
                 raise CnnbenchError(f"augment {entry.name}: {error}") from error
         self.compose = albumentations.Compose(transforms)
 
-    def draw(self, shape: "Shape", generator: torch.Generator) -> "Move":
+    def draw(self, shape: Shape, generator: torch.Generator) -> Move:
         seed = int(torch.randint(0, 2**31, (1,), generator=generator))
         return lambda images: self._apply(images, seed)
 

@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from cnnbench import catalog
-from cnnbench.data.augment import Augment, HorizontalFlip, PadIfNeeded, RandomCrop, Shape, VerticalFlip
+from cnnbench.data.augment import Augment, HorizontalFlip, PadIfNeeded, RandomCrop, VerticalFlip
+from cnnbench.data.transform import Shape
 from cnnbench.data.geometry import _copy_windows, _index_windows
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Named
