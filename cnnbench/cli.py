@@ -86,15 +86,22 @@ Only = Annotated[
 Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Runs while the options are read, since `--version` needs no command after it."""
+    if wanted:
+        from importlib.metadata import version
+
+        console.write(f"cnnbench {version('cnnbench')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Shows the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Shows the version.", callback=show_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as version_of
-
-        console.write(f"cnnbench {version_of('cnnbench')}")
-        raise typer.Exit
+    """The options of the program as a whole."""
 
 
 @app.command()
@@ -183,6 +190,9 @@ def compare(
     from cnnbench.comparison import formats
 
     comparison = compare_runs(paths or (), runs_dir=runs, metric=metric)
+    if save is not None:
+        formats.save(comparison, save)
+        console.say(f"saved: {save}")
     match form:
         case CompareFormat.table:
             views.show_comparison(comparison)
@@ -192,9 +202,6 @@ def compare(
             console.write(formats.to_csv(comparison))
         case CompareFormat.markdown:
             console.write(formats.to_markdown(comparison))
-    if save is not None:
-        formats.save(comparison, save)
-        console.say(f"saved: {save}")
     for picture in views.save_pictures(comparison, runs / "comparison"):
         console.say(f"picture: {picture}")
 

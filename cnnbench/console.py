@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
@@ -46,15 +46,78 @@ def fail(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Data on stdout, byte for byte."""
+    """Data on stdout, byte for byte; flushed, so that a reader who has gone shows here and not at exit."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence["Cell"]], *, caption: str = "", left: int = 1
-) -> None:
-    """A table on stdout; the first `left` columns are text, the others numbers."""
-    make_console(stderr=False).print(table(title, columns, rows, caption=caption, left=left))
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence["Cell"]],
+    *,
+    left: int = 1,
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """A table on stdout; the first `left` columns are text, the others numbers.
+
+    Where it is too wide, titles are broken, then columns left out in the order of `optional`; returns those.
+    """
+    console = make_console(stderr=False)
+    cells = [list(map(as_text, row)) for row in rows]
+    columns, cells, left_out = fitted(list(columns), cells, optional, console.width)
+    console.print(table(title, columns, cells, left=left))
+    return left_out
+
+
+def fitted(
+    columns: list[str], rows: list[list[str]], optional: Sequence[str], width: int
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Titles and cells that fit the width, and the titles left out; numbers are never broken."""
+    left_out: list[str] = []
+    if table_width(columns, rows) > width and optional:
+        broken = [broken_title(title, [row[i] for row in rows]) for i, title in enumerate(columns)]
+        for title in optional:
+            if table_width(broken, rows) <= width:
+                break
+            if title not in columns:
+                continue
+            index = columns.index(title)
+            left_out.append(title)
+            columns, broken = without(columns, index), without(broken, index)
+            rows = [without(row, index) for row in rows]
+        columns = broken
+    return columns, rows, left_out
+
+
+def table_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Characters that the widest line takes: of each column its cells, a blank either side, a rule."""
+    lines = [[max(map(cell_len, title.split("\n"))) for title in columns]]
+    lines += [list(map(cell_len, row)) for row in rows]
+    widest: list[int] = [max(column) for column in zip(*lines, strict=True)]
+    return sum(widest) + 3 * len(columns) + 1
+
+
+def broken_title(title: str, cells: Sequence[str]) -> str:
+    """The title on as many lines as it takes to be no wider than its cells or its longest word."""
+    words = title.split(" ")
+    width = max(map(cell_len, [*words, *cells]))
+    lines = [words[0]]
+    for word in words[1:]:
+        joined = f"{lines[-1]} {word}"
+        if cell_len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def without(items: list[str], index: int) -> list[str]:
+    return items[:index] + items[index + 1 :]
+
+
+def as_text(cell: "Cell") -> str:
+    return "–" if cell is None else str(cell)
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -64,19 +127,12 @@ def print_lines(lines: Sequence[str]) -> None:
         console.print(Text(line))
 
 
-def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence["Cell"]], *, caption: str = "", left: int = 1
-) -> Table:
-    made = Table(
-        title=escape(title) or None,
-        caption=escape(caption) or None,
-        title_justify="left",
-        header_style="bold",
-    )
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
+    made = Table(title=escape(title) or None, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         made.add_column(escape(column), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(escape("–" if cell is None else str(cell)) for cell in row))
+        made.add_row(*map(escape, row))
     return made
 
 
@@ -93,9 +149,8 @@ class RunDisplay:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TextColumn("{task.fields[speed]}"),
-            TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=self.console,
         )
@@ -133,6 +188,10 @@ class RunDisplay:
             left=left,
             visible=True,
         )
+
+    def hide_bar(self) -> None:
+        """Between runs, and while the report is written."""
+        self.progress.update(self._task, visible=False)
 
     def line(self, text: str) -> None:
         """A line that stands in for the live picture where there is none."""

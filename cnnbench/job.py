@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -31,7 +32,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A saved state that could not be used, and why."""
+    """A saved state that could not be used: why, and where training goes on instead."""
 
     message: str
 
@@ -80,11 +81,25 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
 def resume(run: Run, state: TrainingState) -> Iterator[JobEvent]:
     """Takes the last good state, if there is one, and makes the history agree with it."""
     saved, problems = run.load_state()
-    yield from map(Damaged, problems)
+    if saved is not None and not take(state, saved):
+        saved = None
+        problems.append(f"the state in {run.path} is of another model or another version of cnnbench")
+    instead = "starting anew" if saved is None else "going back to the state before it"
+    yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
-        state.load_state_dict(saved)
         yield Resumed(state.rows[-1].epoch)
     run.write_history([asdict(row) for row in state.rows])
+
+
+def take(state: TrainingState, saved: dict[str, Any]) -> bool:
+    """Whether the saved state fits; `state` is as it was before where it does not."""
+    before = deepcopy(state.state_dict())
+    try:
+        state.load_state_dict(saved)
+        return bool(state.rows)
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError):
+        state.load_state_dict(before)
+        return False
 
 
 def train(

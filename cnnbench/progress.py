@@ -63,9 +63,16 @@ class Follower:
         self.done[event.run.variant] += 1
         accuracy = event.result["metrics"].get("test_accuracy")
         said = event.result["message"] if accuracy is None else f"test accuracy {accuracy:.2%}"
-        kept = ", complete already" if event.reused else f", best epoch {event.result['best_epoch']}"
+        epoch = event.result["best_epoch"]
+        kept = ", complete already" if event.reused else "" if epoch is None else f", best epoch {epoch}"
         complete = self.done[event.run.variant] == self.seeds[event.run.variant]
-        self._row(event.run.variant, "done" if complete else "")
+        now = "done" if complete else ""
+        val_accuracy = event.result["metrics"].get("val_accuracy")
+        if val_accuracy is None:
+            self._row(event.run.variant, now)
+        else:
+            self._row(event.run.variant, now, str(event.result["best_epoch"]), f"{val_accuracy:.2%}")
+        self.display.hide_bar()
         self.display.note(f"{event.run.label}: {said}{kept}", "yellow" if accuracy is None else "green")
 
     def _on_work(self, event: Working) -> None:
@@ -74,9 +81,7 @@ class Follower:
                 self.first_epoch = epoch
                 self.display.note(f"{event.run.label} goes on after epoch {epoch}")
             case Damaged(message):
-                self.display.note(
-                    f"{event.run.label}: {message}; going back to the state before it", "yellow"
-                )
+                self.display.note(f"{event.run.label}: {message}", "yellow")
             case Epoch() as row:
                 self._show_epoch(event, row)
             case Step() as step:

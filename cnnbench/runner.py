@@ -1,7 +1,7 @@
 """Runs a recipe: which runs are missing, train them, analyse, report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -195,6 +195,8 @@ def write_plan(recipe: "Recipe", directory: Path, classes: Sequence[str], comman
 def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
     """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed."""
     if not (run.path / "config.json").exists():
+        if run.has_files():
+            return Decision("replace", "there are files of a run, but no config.json says of which")
         return Decision("train", "not trained yet")
     try:
         changed = differences(run.config(), config.model_dump(mode="json"))
@@ -208,6 +210,7 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
         run.history()
         if result.get("status") == "complete":
             run.predictions()
+            run.check_weights()
     except DamagedError as error:
         return Decision("replace", f"a file is damaged: {error}")
     return Decision("reuse", "complete")
@@ -244,11 +247,26 @@ def report(recipe: "Recipe", directory: Path, failures: list[Failed]) -> Reporte
 
 
 def complete_runs(directory: Path) -> list[Run]:
-    """The complete runs in the order of the plan."""
+    """The complete runs of the plan's settings, in its order; the comparison says of the others why not."""
     plan = read_json(directory / "plan.json")
-    runs = [
-        Run(directory / variant["name"] / f"seed{seed}")
+    return [
+        run
         for variant in plan["variants"]
         for seed in variant["seeds"]
+        if is_complete(run := Run(directory / variant["name"] / f"seed{seed}"), variant["config"])
     ]
-    return [run for run in runs if (run.path / "result.json").exists()]
+
+
+def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
+    """Whether a run of these settings is there, whole."""
+    try:
+        result = run.result()
+        if result is None:
+            return False
+        run.history()
+        if result["status"] == "complete":
+            run.predictions()
+        config = run.config()
+    except DamagedError:
+        return False
+    return not differences({key: config.get(key) for key in settings}, settings)

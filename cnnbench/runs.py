@@ -51,6 +51,10 @@ class Run:
     def label(self) -> str:
         return f"{self.variant} seed {self.seed}"
 
+    def has_files(self) -> bool:
+        """Whether anything but the lock is there."""
+        return self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir())
+
     # What a finished run says. These raise DamagedError where a file is not what it should be.
 
     def config(self) -> dict[str, Any]:
@@ -61,17 +65,27 @@ class Run:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
         path = self.path / "history.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError) as error:
             raise DamagedError(f"{path}: {error}") from error
+        if not rows or not all(isinstance(row, dict) for row in rows):
+            raise DamagedError(f"{path}: expected a JSON object in each line")
+        return rows
 
     def result(self) -> dict[str, Any] | None:
         """What was measured, or None while the run is not complete."""
         path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        result = read_json(path)
+        measured = isinstance(result.get("metrics"), dict)
+        if result.get("status") not in ("complete", "diverged") or not measured:
+            raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
+        return result
 
     def predictions(self) -> "Predictions":
         """`test_predictions`, `test_targets`, `val_predictions`, `val_targets`: class indices, (N,) each."""
+        import struct
         import zipfile
         import zlib
 
@@ -79,9 +93,28 @@ class Run:
 
         path = self.path / "predictions.npz"
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            with zipfile.ZipFile(path) as archive:  # which checks the sum of every member it reads
+                return {
+                    name.removesuffix(".npy"): np.lib.format.read_array(
+                        io.BytesIO(archive.read(name)), allow_pickle=False
+                    )
+                    for name in archive.namelist()
+                }
+        # RuntimeError: a flipped flag calls a member encrypted, or packed by means unknown
+        except (
+            OSError, ValueError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error
+        ) as error:  # fmt: skip
+            raise DamagedError(f"{path}: {error}") from error
+
+    def check_weights(self) -> None:
+        """Raises DamagedError where the best weights are missing or cut short; values are not looked at."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path / "best.safetensors"
+        try:
+            with safe_open(path, "np"):
+                return
+        except (OSError, SafetensorError) as error:
             raise DamagedError(f"{path}: {error}") from error
 
     # What a run in training writes.
@@ -98,6 +131,7 @@ class Run:
         except Timeout as error:
             raise BusyError(f"{self.path} is being trained by another process; it is left alone") from error
         try:
+            files.remove_partial(self.path)  # of a process that was killed: nobody else writes here now
             yield
         finally:
             lock.release()
@@ -123,7 +157,10 @@ class Run:
                 self._state.replace(self._previous_state)
 
     def load_state(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The last good state (tensors on the CPU) or None, and a sentence for each that was not good."""
+        """The last good state (tensors on the CPU) or None, and a sentence for each that was not good.
+
+        A damaged state is moved out of the way, lest the next save keeps it in the place of the good one.
+        """
         problems: list[str] = []
         for path in (self._state, self._previous_state):
             try:
@@ -132,6 +169,7 @@ class Run:
                 continue
             except DamagedError as error:
                 problems.append(str(error))
+                path.replace(self._damaged_state)
         return None, problems
 
     def finish(
@@ -142,17 +180,18 @@ class Run:
     ) -> None:
         """Writes predictions, best weights, and last the result that completes the run; drops states."""
         import numpy as np
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         if predictions is not None:
             with files.replacing(self.path / "predictions.npz") as temporary:
                 np.savez_compressed(temporary, **cast("Any", predictions))
         if weights is not None:
-            with files.replacing(self.path / "best.safetensors") as temporary:
-                save_file({name: value.cpu().contiguous() for name, value in weights.items()}, temporary)
+            # Written by Python, so that a full disk is an OSError like everywhere else.
+            content = save({name: value.cpu().contiguous() for name, value in weights.items()})
+            files.write(self.path / "best.safetensors", content)
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
-        self._state.unlink(missing_ok=True)
-        self._previous_state.unlink(missing_ok=True)
+        for path in (self._state, self._previous_state, self._damaged_state):
+            path.unlink(missing_ok=True)
 
     def set_aside(self) -> Path:
         """Moves all files of the run to `.old/` of its recipe, and returns where they are now."""
@@ -174,6 +213,10 @@ class Run:
     def _previous_state(self) -> Path:
         return self.path / "state.previous.pt"
 
+    @property
+    def _damaged_state(self) -> Path:
+        return self.path / "state.damaged.pt"
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises DamagedError where there is none."""
@@ -187,14 +230,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state in a file; raises DamagedError where a byte of it is not as it was written."""
+    """The state in a file; raises DamagedError where a byte of it is not as it was written.
+
+    Only tensors and plain values are read: what else a file holds is not run, it makes the file damaged.
+    """
+    from pickle import UnpicklingError
+
     import torch
 
     content = path.read_bytes()
     header, digest, payload = content[: len(STATE_HEADER)], content[len(STATE_HEADER) :][:64], content[82:]
     if header != STATE_HEADER or hashlib.sha256(payload).hexdigest().encode() != digest:
         raise DamagedError(f"{path} is damaged")
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        raise DamagedError(f"{path} holds no state of a training") from error
+    if not isinstance(state, dict):
+        raise DamagedError(f"{path} holds no state of a training")
     return state
 
 

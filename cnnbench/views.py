@@ -8,13 +8,25 @@ from cnnbench import console
 from cnnbench.comparison import Comparison
 from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
+from cnnbench.comparison.quantities import KNOWN
+
+# Left out of the comparison in a narrow terminal, in this order.
+DISPENSABLE = ("best_epoch", "latency_ms", "train_accuracy", "num_params", "train_seconds")
 
 
 def show_comparison(comparison: Comparison) -> None:
     """The table and what it allows to conclude, on stdout."""
     columns, rows = to_table(comparison, brief=True)
-    console.print_table("", columns, rows, left=2)
-    console.print_lines([legend(comparison), *comparison.conclusions(), *comparison.problems])
+    left = columns.index("seeds")
+    optional = [KNOWN[name].axis for name in DISPENSABLE if name != comparison.metric.name]
+    left_out = console.print_table(
+        "", columns, rows, left=left, optional=[*optional[:3], "seeds", *optional[3:]]
+    )
+    notes = [legend(comparison)]
+    if left_out:
+        notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
+    console.print_lines([note for note in notes if note])
+    console.print_lines([f"- {sentence}" for sentence in [*comparison.conclusions(), *comparison.problems]])
 
 
 def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """What a model costs, layer by layer: output shapes, parameters, multiply-adds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from cnnbench.recipe.config import Limits, Named
 
 @dataclass(frozen=True)
 class Layer:
-    """One module without children that was called; output_shape is without the batch dimension."""
+    """What one module costs beyond its children; output_shape is without the batch dimension."""
 
     name: str
     kind: str
@@ -45,51 +46,58 @@ def summarize_config(
 
 
 def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
-    """One forward pass of one image, counted. Multiply-adds are those of convolutions and matrix products."""
-    layers: list[Layer] = []
-    handles: list[RemovableHandle] = []
+    """One forward pass of one image, counted. Multiply-adds are those of convolutions and matrix products.
+
+    A module with children has a row where it has parameters or multiply-adds that no child accounts for.
+    """
     device = next(model.parameters()).device
     was_training = model.training
-    # Two counts of the same pass: PyTorch counts floating point operations, a multiply-add is two of them.
+    # PyTorch counts floating point operations; a multiply-add is two of them.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        for name, module in model.named_modules():
-            if next(module.children(), None) is None and not isinstance(module, nn.Identity):
-                handles += _watch(name, module, counter, layers)
+        watch = _Watch(model, counter)
         try:
             output: Tensor = model.eval()(torch.empty(1, *in_shape, device=device))
         finally:
-            for handle in handles:
-                handle.remove()
+            watch.remove()
             model.train(was_training)
-    return Summary(
-        layers,
-        tuple(output.shape[1:]),
-        sum(parameter.numel() for parameter in model.parameters()),
-        counter.get_total_flops() // 2,
-    )
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    return Summary(watch.layers, tuple(output.shape[1:]), num_params, counter.get_total_flops() // 2)
 
 
-def _watch(
-    name: str, module: nn.Module, counter: FlopCounterMode, layers: list[Layer]
-) -> list[RemovableHandle]:
-    before = 0
-    seen = False
+class _Watch:
+    """Notes what each module costs beyond its children, in the order in which the modules finish."""
 
-    def enter(module: nn.Module, inputs: Any) -> None:
-        nonlocal before
-        before = counter.get_total_flops()
+    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
+        self.layers: list[Layer] = []
+        self.counter = counter
+        self.open: list[list[int]] = []  # for each call under way: count at its start, count of its children
+        self.seen: set[nn.Parameter] = set()
+        self.handles: list[RemovableHandle] = []
+        for name, module in model.named_modules():
+            self.handles.append(module.register_forward_pre_hook(self._enter))
+            self.handles.append(module.register_forward_hook(partial(self._leave, name)))
 
-    def leave(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal seen
-        # A module called twice owns its parameters once.
-        num_params = 0 if seen else sum(parameter.numel() for parameter in module.parameters())
-        seen = True
-        macs = (counter.get_total_flops() - before) // 2
-        layers.append(Layer(name, type(module).__name__, tuple(output.shape[1:]), num_params, macs))
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
 
-    first: Callable[..., None] = enter
-    last: Callable[..., None] = leave
-    return [module.register_forward_pre_hook(first), module.register_forward_hook(last)]
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self.open.append([self.counter.get_total_flops(), 0])
+
+    def _leave(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        start, of_children = self.open.pop()
+        flops = self.counter.get_total_flops() - start
+        if self.open:
+            self.open[-1][1] += flops
+        # A module called twice owns its parameters once, and those of children that were never called.
+        own = [parameter for parameter in module.parameters() if parameter not in self.seen]
+        self.seen.update(own)
+        num_params = sum(parameter.numel() for parameter in own)
+        macs = (flops - of_children) // 2
+        is_leaf = next(module.children(), None) is None and not isinstance(module, nn.Identity)
+        if is_leaf or num_params or macs:
+            shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+            self.layers.append(Layer(name or "(model)", type(module).__name__, shape, num_params, macs))
 
 
 def check_limits(summary: Summary, limits: Limits) -> None:

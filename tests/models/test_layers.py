@@ -1,0 +1,110 @@
+"""The layers a recipe can name compute, and differentiate, what their names say."""
+
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cnnbench.models import layers
+from cnnbench.options import Activation, Norm, Pool
+
+REFERENCES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda x: torch.where(x > 0, x, 0),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "elu": lambda x: torch.where(x > 0, x, torch.exp(x) - 1),
+    "gelu": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+    "silu": lambda x: x / (1 + torch.exp(-x)),
+    "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
+    "tanh": lambda x: (torch.exp(2 * x) - 1) / (torch.exp(2 * x) + 1),
+    "mish": lambda x: x * torch.tanh(torch.log(1 + torch.exp(x))),
+}
+
+
+@pytest.mark.parametrize("name", get_args(Activation))
+def test_activation_and_its_gradient_follow_the_formula(name: Activation) -> None:
+    points = torch.linspace(-3, 3, 20, dtype=torch.float64, requires_grad=True)  # without 0: kinks
+    # in place on a result, as after a convolution, and not on the leaf
+    values = layers.activation(name)(points * 1)
+    expected = REFERENCES[name](points)
+    torch.testing.assert_close(values, expected)
+    (gradient,) = torch.autograd.grad(values.sum(), points)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), points)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "grouped", "axes"),
+    [
+        pytest.param("batch", (4, 6, 5, 3), (4, 6, 5, 3), (0, 2, 3), id="batch-image"),
+        pytest.param("batch", (9, 6), (9, 6), (0,), id="batch-vector"),
+        pytest.param("layer", (4, 6, 5, 3), (4, 6, 5, 3), (1,), id="layer-image"),
+        pytest.param("layer", (9, 6), (9, 6), (1,), id="layer-vector"),
+        pytest.param("group", (4, 64, 5, 3), (4, 32, 2, 5, 3), (2, 3, 4), id="group-image"),
+        pytest.param("group", (4, 256), (4, 32, 8), (2,), id="group-vector"),
+    ],
+)
+def test_norm_gives_zero_mean_and_unit_variance_over_its_axes(
+    name: Norm, shape: tuple[int, ...], grouped: tuple[int, ...], axes: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    outputs = layers.norm(name, shape[1], dimensions=len(shape) - 2)(3 + 2 * torch.randn(shape))
+    outputs = outputs.view(grouped) if outputs.is_contiguous() else outputs
+    mean, variance = outputs.mean(axes), outputs.var(axes, correction=0)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0)
+    # eps = 1e-5 in the denominator takes a little from small variances
+    torch.testing.assert_close(variance, torch.ones_like(variance), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(64, 32), (48, 24), (16, 16), (33, 11), (37, 1)], ids=lambda value: str(value)
+)
+def test_group_norm_takes_the_largest_number_of_groups_up_to_32(channels: int, groups: int) -> None:
+    module = layers.norm("group", channels)
+    assert isinstance(module, nn.GroupNorm)
+    assert module.num_groups == groups
+
+
+@pytest.mark.parametrize("dimensions", [0, 2], ids=["vector", "image"])
+def test_norm_none_changes_nothing(dimensions: int) -> None:
+    inputs = torch.rand((2, 3, 4, 4)[: 2 + dimensions])
+    assert layers.norm("none", 3, dimensions)(inputs) is inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("max", [[6.0, 8.0]]), ("avg", [[3.5, 5.5]]), ("none", None)],
+    ids=get_args(Pool),
+)
+def test_pool(name: Pool, expected: list[list[float]] | None) -> None:
+    image = torch.tensor([[[[1.0, 2, 3, 4], [5, 6, 7, 8]]]])
+    pooled = layers.pool(name)(image)
+    assert pooled.tolist() == (image.tolist() if expected is None else [[expected]])
+
+
+def test_dropout_of_nothing_is_no_layer() -> None:
+    assert isinstance(layers.dropout(0.0), nn.Identity)
+
+
+def test_dropout_drops_its_share_and_scales_the_rest() -> None:
+    torch.manual_seed(0)
+    outputs = layers.dropout(0.25)(torch.ones(40_000))
+    assert sorted(outputs.unique().tolist()) == pytest.approx([0, 4 / 3])
+    # standard deviation of the share: sqrt(0.25 * 0.75 / 40,000) = 0.0022
+    assert (outputs == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_init_he_has_variance_two_by_fan_out() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(32, 128, 3)
+    layers.init_he(nn.Sequential(conv))
+    assert conv.weight.var().item() == pytest.approx(2 / (128 * 9), rel=0.05)
+
+
+def test_global_head_is_linear_of_the_mean() -> None:
+    head = layers.GlobalHead(3, 2)
+    inputs = torch.rand(4, 3, 5, 5)
+    expected = F.linear(inputs.flatten(2).mean(2), head.linear.weight, head.linear.bias)
+    torch.testing.assert_close(head(inputs), expected)

@@ -1,0 +1,149 @@
+"""Tables that fit, errors that keep their columns, output that is plain where nobody looks."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cnnbench import console
+
+COLUMNS = ["variant", "test accuracy (%)", "parameters", "best epoch"]
+ROWS = [["residual", "99.1 ± 0.3", "19,706", "15"], ["mlp", "97.1 ± 0.2", "17,226", "11"]]
+
+
+def drawn(columns: list[str], rows: list[list[str]], width: int = 200) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(console.table("", columns, rows))
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        pytest.param(COLUMNS, ROWS, id="plain"),
+        pytest.param(["test\naccuracy", "日本"], [["1", "2"]], id="broken-title-and-wide-characters"),
+    ],
+)
+def test_table_width_is_what_is_drawn(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.cells import cell_len
+
+    assert {cell_len(line) for line in drawn(columns, rows)} == {console.table_width(columns, rows)}
+
+
+@pytest.mark.parametrize(
+    ("title", "cells", "broken"),
+    [
+        ("test accuracy (%)", ["99.1 ± 0.3"], "test\naccuracy\n(%)"),
+        ("test accuracy (%)", ["0.7241 ± 0.1408"], "test accuracy\n(%)"),
+        ("best epoch", ["15"], "best\nepoch"),
+        ("", ["★"], ""),
+        ("parameters", ["1"], "parameters"),
+    ],
+)
+def test_broken_title(title: str, cells: list[str], broken: str) -> None:
+    assert console.broken_title(title, cells) == broken
+
+
+def test_a_table_with_room_is_left_alone() -> None:
+    assert console.fitted(COLUMNS, ROWS, ["best epoch"], 80) == (COLUMNS, ROWS, [])
+
+
+def test_titles_are_broken_before_columns_go() -> None:
+    full = console.table_width(COLUMNS, ROWS)
+    columns, rows, left_out = console.fitted(COLUMNS, ROWS, ["best epoch"], full - 1)
+    assert left_out == []
+    assert columns == ["variant", "test\naccuracy\n(%)", "parameters", "best\nepoch"]
+    assert rows == ROWS
+
+
+def test_columns_go_in_the_order_given() -> None:
+    columns, rows, left_out = console.fitted(COLUMNS, ROWS, ["best epoch", "absent", "parameters"], 30)
+    assert left_out == ["best epoch", "parameters"]
+    assert columns == ["variant", "test\naccuracy\n(%)"]
+    assert rows == [row[:2] for row in ROWS]
+    assert console.table_width(columns, rows) <= 30
+
+
+def test_what_is_not_optional_stays() -> None:
+    assert console.fitted(COLUMNS, ROWS, ["best epoch"], 10)[0][0] == "variant"
+
+
+def test_print_table_says_what_was_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "45")
+    assert console.print_table("", COLUMNS, ROWS, optional=["best epoch"]) == ["best epoch"]
+    assert "15" not in capsys.readouterr().out
+
+
+def test_markup_in_names_is_text_and_none_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table("[bold]title", ["[red]name"], [["[/red]"], [None]])
+    out = capsys.readouterr().out
+    assert "[bold]title" in out
+    assert "[red]name" in out
+    assert "[/red]" in out
+    assert "–" in out
+
+
+def test_an_error_keeps_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    message = (
+        'question.toml:2:8: unknown dataset "digitz"\n    name = "digitz"\n           ^^^^^^^^\n'
+        "\nquestion.toml:5:3: [red] " + "long " * 80 + "\n    \tlr = 3\n    \t     ^"
+    )
+    console.fail(message)
+    lines = capsys.readouterr().err.expandtabs().splitlines()
+    assert lines == f"error: {message}".expandtabs().splitlines()
+    assert lines[1].index('"digitz"') == lines[2].index("^")
+    assert lines[-2].index("3") == lines[-1].index("^")
+
+
+def test_messages_go_to_stderr_and_data_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("a [message]", "yellow")
+    console.write("[1]")
+    console.print_lines(["a [line]"])
+    captured = capsys.readouterr()
+    assert captured.err == "a [message]\n"
+    assert captured.out == "[1]\na [line]\n"
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_live_picture_fits(width: int) -> None:
+    names = ["basic", "bottleneck-large"]
+    display = console.RunDisplay("Residual blocks", names)
+    stream = io.StringIO()
+    display.console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    display.set_row("basic", "0/3", "seed 0", "12", "87.65%", "1,234")
+    display.set_bar("bottleneck-large seed 0, epoch 10 of 15", 5, 20, "1,234 images/s", "1 h 15 min left")
+    display.console.print(display.render())
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].strip() == "Residual blocks"
+    for part in ("variant", "seeds done", "epoch", "val accuracy", "images/s"):
+        assert part in lines[2]
+    assert [cell.strip() for cell in lines[4].strip("│").split("│")] == [
+        "basic", "0/3", "seed 0", "12", "87.65%", "1,234",
+    ]  # fmt: skip
+    for part in ("bottleneck-large seed 0, epoch 10 of 15", "25%", "1,234 images/s", "1 h 15 min left"):
+        assert part in lines[-1]
+    display.hide_bar()
+    stream.truncate(0)
+    display.console.print(display.render())
+    assert "images/s " not in stream.getvalue().splitlines()[-1]
+
+
+def test_without_a_terminal_there_are_lines_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    display = console.RunDisplay("title", ["a"])
+    with display.live():
+        display.set_row("a", "0/1", "seed 0")
+        display.line("epoch 1")
+        display.note("a is done", "green")
+    captured = capsys.readouterr()
+    assert captured.err == "epoch 1\na is done\n"
+    assert captured.out == ""
+
+
+def test_a_download_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.download_bar("mnist") as progress:
+        progress(5, 10)
+        progress(10, None)
+    assert capsys.readouterr().err.strip() == ""

@@ -1,0 +1,77 @@
+"""Peaks of allocations of a known size."""
+
+import mmap
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnbench import memory
+
+CPU = torch.device("cpu")
+SIZE_MIB = 64
+
+
+def touch(num_mib: int) -> None:
+    """Takes memory from the system page by page and gives it back at once."""
+    with mmap.mmap(-1, num_mib * memory.MIB) as block:
+        for start in range(0, len(block), mmap.PAGESIZE):
+            block[start] = 1
+
+
+def can_reset() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the Linux kernel's high-water mark")
+
+
+@linux
+def test_touched_memory_raises_the_peak_by_its_size() -> None:
+    memory.reset_peak(CPU)
+    before = memory.peak_mib(CPU)
+    touch(SIZE_MIB + 256)  # beyond what earlier tests may have left as a peak where it cannot be reset
+    after = memory.peak_mib(CPU)
+    if can_reset():
+        assert after - before == pytest.approx(SIZE_MIB + 256, abs=8)
+    else:
+        assert after >= before
+
+
+@linux
+@pytest.mark.skipif(not can_reset(), reason="this system does not let a process reset its peak")
+def test_reset_forgets_what_was_given_back() -> None:
+    touch(SIZE_MIB)
+    high = memory.peak_mib(CPU)
+    memory.reset_peak(CPU)
+    low = memory.peak_mib(CPU)
+    touch(SIZE_MIB)
+    assert memory.peak_mib(CPU) - low == pytest.approx(SIZE_MIB, abs=8)
+    assert low <= high
+
+
+@linux
+def test_the_peak_is_no_less_than_what_is_in_use() -> None:
+    import psutil
+
+    memory.reset_peak(CPU)
+    in_use = psutil.Process().memory_info().rss / memory.MIB
+    assert memory.peak_mib(CPU) >= in_use - 8  # the kernel counts pages in small lots for each thread
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_counts_what_the_device_allocated() -> None:
+    device = torch.device("cuda")
+    memory.reset_peak(device)
+    before = memory.peak_mib(device)
+    block = torch.empty(SIZE_MIB * memory.MIB, dtype=torch.uint8, device=device)
+    assert memory.peak_mib(device) - before == pytest.approx(SIZE_MIB, abs=1)
+    del block
+    assert memory.peak_mib(device) - before == pytest.approx(SIZE_MIB, abs=1)
+    memory.reset_peak(device)
+    assert memory.peak_mib(device) == pytest.approx(before, abs=1)

@@ -1,0 +1,112 @@
+"""A recipe's plan in numbers, as `show` prints it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.plan import describe_plan
+from cnnbench.recipe.config import Recipe
+from cnnbench.recipe.reader import load_recipe
+
+TEXT = """
+title = "Two"
+question = "Which?"
+[data]
+name = "synthetic"
+[train]
+epochs = 3
+seeds = [0, 5]
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [4]}
+[[variants]]
+name = "wide"
+model = {name = "wide_resnet"}
+"""
+
+
+def recipe(folder: Path, text: str = TEXT, **settings: object) -> Recipe:
+    path = folder / "two.toml"
+    path.write_text(text)
+    return load_recipe(path, **settings)  # type: ignore[arg-type]
+
+
+def test_plan(tmp_path: Path) -> None:
+    plan = describe_plan(recipe(tmp_path), tmp_path)
+    assert (plan["recipe"], plan["title"], plan["question"]) == ("two", "Two", "Which?")
+    mlp, wide = plan["variants"]
+    assert (mlp["name"], mlp["seeds"], mlp["in_shape"], mlp["output_shape"]) == (
+        "mlp",
+        [0, 5],
+        [3, 32, 32],
+        [10],
+    )
+    # 3,072 × 4 + 4 and 4 × 10 + 10 parameters
+    assert (mlp["num_params"], mlp["macs"]) == (12_342, 12_328)
+    assert mlp["model"]["widths"] == [4]
+    assert mlp["model"]["activation"] == "relu"  # defaults are filled in
+    assert mlp["train"]["epochs"] == 3
+    assert [(row["name"], row["kind"], row["num_params"]) for row in mlp["layers"]] == [
+        ("hidden.0", "Linear", 12_292),
+        ("hidden.2", "ReLU", 0),
+        ("head", "Linear", 50),
+    ]
+    assert (wide["num_params"], wide["model"]["depth"]) == (2_748_890, 16)
+
+
+def test_plan_is_json(tmp_path: Path) -> None:
+    plan = describe_plan(recipe(tmp_path), tmp_path)
+    restored = json.loads(json.dumps(plan, allow_nan=False))
+    assert [variant["name"] for variant in restored["variants"]] == ["mlp", "wide"]
+    assert restored["variants"][1]["layers"][0]["output_shape"] == [16, 32, 32]
+
+
+def test_only_the_variants_asked_for(tmp_path: Path) -> None:
+    plan = describe_plan(recipe(tmp_path, only=["wide"]), tmp_path)
+    assert [variant["name"] for variant in plan["variants"]] == ["wide"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_shape", "num_classes"),
+    [
+        pytest.param("image_size = 16", [3, 16, 16], 10, id="image_size"),
+        pytest.param('classes = ["pattern 1", "pattern 7"]', [3, 32, 32], 2, id="classes"),
+        pytest.param("channels = 1\nheight = 20\nnum_classes = 4", [1, 20, 32], 4, id="loader options"),
+    ],
+)
+def test_data_settings_reach_the_model(
+    tmp_path: Path, settings: str, in_shape: list[int], num_classes: int
+) -> None:
+    text = TEXT.replace("[train]", f"{settings}\n[train]")
+    for variant in describe_plan(recipe(tmp_path, text), tmp_path)["variants"]:
+        assert variant["in_shape"] == in_shape
+        assert variant["output_shape"] == [num_classes]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            '{name = "wide_resnet"}',
+            '{name = "wide_resnet", depth = 17}',
+            r"two\.toml: variant 'wide': model 'wide_resnet': depth = 17 is not 6n \+ 4",
+            id="impossible model",
+        ),
+        pytest.param(
+            '{name = "wide_resnet"}',
+            '{name = "wide_resnet"}\nlimits = {max_params = 2_748_889}',
+            r"two\.toml: variant 'wide': 2,748,890 parameters exceed max_params = 2,748,889",
+            id="limit",
+        ),
+    ],
+)
+def test_a_variant_that_cannot_be(tmp_path: Path, old: str, new: str, said: str) -> None:
+    wrong = recipe(tmp_path, TEXT.replace(old, new))
+    with pytest.raises(CnnbenchError, match=said):
+        describe_plan(wrong, tmp_path)
+    # a plan of the others is not held up
+    assert (
+        len(describe_plan(recipe(tmp_path, TEXT.replace(old, new), only=["mlp"]), tmp_path)["variants"]) == 1
+    )

@@ -1,0 +1,410 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.recipe import load_recipe
+from cnnbench.runner import (
+    Event,
+    Failed,
+    Finished,
+    Notice,
+    Reported,
+    Started,
+    decide_runs,
+    iterate_recipe,
+    run_recipe,
+)
+from cnnbench.runs import Run
+
+DIGITS = """
+title = "Trial"
+question = "Which is better?"
+analyses = ["learning_curves"]
+
+[data]
+name = "digits"
+limit = 200
+batch_size = 32
+
+[train]
+epochs = 1
+seeds = [0, 1]
+
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [8]}
+
+[[variants]]
+name = "cnn"
+model = {name = "cnn", widths = [4], head = []}
+"""
+# quick enough to be trained again in every test: no pictures, generated images
+SMALL = (
+    DIGITS.replace('["learning_curves"]', "[]")
+    .replace('"digits"', '"synthetic"\nheight = 8\nwidth = 8\nnum_images = 100')
+    .replace("limit = 200\n", "")
+    .replace("seeds = [0, 1]", "seeds = [0]")
+)
+RUN_FILES = ["best.safetensors", "config.json", "history.jsonl", "predictions.npz", "result.json"]
+HOLD = """
+import sys, time
+from pathlib import Path
+from cnnbench.runs import Run
+with Run(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+class Bench:
+    """A recipe's file and a place for its runs."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.file, self.runs = folder / "recipes" / "trial.toml", folder / "runs"
+        self.file.parent.mkdir()
+        self.file.write_text(text)
+
+    def go(self, *overrides: str, only: tuple[str, ...] = (), fresh: bool = False) -> list[Event]:
+        recipe = load_recipe(self.file, overrides, only=only)
+        return list(iterate_recipe(recipe, runs_dir=self.runs, device="cpu", fresh=fresh))
+
+    def change(self, old: str, new: str) -> None:
+        text = self.file.read_text()
+        assert old in text
+        self.file.write_text(text.replace(old, new))
+
+    def run(self, variant: str, seed: int = 0) -> Run:
+        return Run(self.runs / "trial" / variant / f"seed{seed}")
+
+    def files(self) -> dict[str, int]:
+        """Every file of every run with the time it was written."""
+        found = self.runs.rglob("seed*/*")
+        return {str(path): path.stat().st_mtime_ns for path in found if path.name != ".lock"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, SMALL)
+
+
+@pytest.fixture
+def trained(bench: Bench) -> Bench:
+    bench.go()
+    return bench
+
+
+def notices(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Notice)]
+
+
+def started(events: list[Event]) -> list[str]:
+    return [event.run.label for event in events if isinstance(event, Started)]
+
+
+def reused(events: list[Event]) -> list[str]:
+    return [event.run.label for event in events if isinstance(event, Finished) and event.reused]
+
+
+def end(events: list[Event]) -> Reported:
+    assert isinstance(events[-1], Reported)
+    return events[-1]
+
+
+# From a recipe to its report, on real images
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("digits"), DIGITS)
+
+
+@pytest.fixture(scope="module")
+def first(digits: Bench) -> list[Event]:
+    return digits.go()
+
+
+def test_every_run_is_trained_in_order(first: list[Event]) -> None:
+    labels = ["mlp seed 0", "mlp seed 1", "cnn seed 0", "cnn seed 1"]
+    assert started(first) == labels
+    assert [(event.index, event.total) for event in first if isinstance(event, Started)] == [
+        (1, 4),
+        (2, 4),
+        (3, 4),
+        (4, 4),
+    ]
+    assert [event.run.label for event in first if isinstance(event, Finished)] == labels
+    assert notices(first) == []
+    assert end(first).failures == []
+
+
+def test_the_directory_is_laid_out_as_documented(digits: Bench, first: list[Event]) -> None:
+    root = digits.runs / "trial"
+    folders = {path.name for path in root.iterdir()}
+    assert folders == {
+        "recipe.toml", "plan.json", "report.md", "report.html", "figures", "tables", "mlp", "cnn"
+    }  # fmt: skip
+    assert [path.name for path in digits.runs.iterdir()] == ["trial"]
+    for variant in ("mlp", "cnn"):
+        assert sorted(path.name for path in (root / variant).iterdir()) == ["seed0", "seed1"]
+        for seed in (0, 1):
+            written = sorted(path.name for path in digits.run(variant, seed).path.iterdir())
+            assert [name for name in written if name != ".lock"] == RUN_FILES
+    assert list((root / "figures").glob("*.png"))
+    assert (root / "recipe.toml").read_text() == DIGITS
+    assert end(first).report == root / "report.md"
+
+
+def test_the_plan_says_what_the_directory_holds(digits: Bench, first: list[Event]) -> None:
+    plan = json.loads((digits.runs / "trial" / "plan.json").read_text())
+    assert (plan["recipe"], plan["title"], plan["question"]) == ("trial", "Trial", "Which is better?")
+    assert plan["classes"] == [str(digit) for digit in range(10)]
+    assert [each["name"] for each in plan["analyses"]] == ["learning_curves"]
+    assert [(each["name"], each["seeds"]) for each in plan["variants"]] == [("mlp", [0, 1]), ("cnn", [0, 1])]
+    for variant in plan["variants"]:
+        config = digits.run(variant["name"]).config()
+        assert {key: config[key] for key in ("data", "model", "train")} == variant["config"]
+        assert (config["recipe"], config["variant"], config["seed"]) == ("trial", variant["name"], 0)
+
+
+def test_all_runs_see_the_same_images(digits: Bench, first: list[Event]) -> None:
+    arrays = [digits.run(variant, seed).predictions() for variant in ("mlp", "cnn") for seed in (0, 1)]
+    assert len({each["test_targets"].tobytes() for each in arrays}) == 1
+    assert len({each["val_targets"].tobytes() for each in arrays}) == 1
+    assert len({each["test_predictions"].tobytes() for each in arrays}) > 1
+
+
+def test_the_comparison_counts_every_run(first: list[Event]) -> None:
+    comparison = end(first).comparison
+    assert comparison is not None
+    assert [(each.variant, each.num_seeds, each.complete) for each in comparison.rows] == [
+        ("mlp", 2, True),
+        ("cnn", 2, True),
+    ]
+
+
+def test_a_second_time_everything_is_reused(digits: Bench, first: list[Event]) -> None:
+    before = digits.files()
+    events = digits.go()
+    assert (started(events), len(reused(events))) == ([], 4)
+    assert digits.files() == before
+    assert end(events).comparison == end(first).comparison
+    assert {decision.action for _, decision in decide_runs(load_recipe(digits.file), digits.runs)} == {
+        "reuse"
+    }
+
+
+# Changed recipes
+
+
+def test_a_changed_setting_is_named_and_the_old_run_is_kept(trained: Bench) -> None:
+    old = (trained.run("mlp").path / "result.json").read_bytes()
+    trained.change("epochs = 1", "epochs = 2")
+    events = trained.go()
+    aside = trained.runs / "trial" / ".old" / "mlp-seed0-1"
+    assert notices(events)[0] == (
+        "mlp seed 0 is trained anew (its settings changed: train.epochs 1 → 2); "
+        f"the old run is kept in {aside}"
+    )
+    assert started(events) == ["mlp seed 0", "cnn seed 0"]
+    assert (aside / "result.json").read_bytes() == old
+    assert sorted(path.name for path in aside.iterdir()) == RUN_FILES
+    assert (trained.run("mlp").result() or {})["epochs"] == 2
+
+
+def test_what_did_not_change_is_reused(trained: Bench) -> None:
+    trained.change("widths = [8]", "widths = [9]")
+    events = trained.go()
+    assert started(events) == ["mlp seed 0"]
+    assert reused(events) == ["cnn seed 0"]
+    assert "model.widths [8] → [9]" in notices(events)[0]
+
+
+def test_old_runs_do_not_mix_with_those_of_a_changed_recipe(trained: Bench) -> None:
+    trained.change("epochs = 1", "epochs = 2")
+    outcome = end(trained.go(only=("mlp",)))
+    assert outcome.comparison is not None
+    counted = {each.variant: each.num_seeds for each in outcome.comparison.rows}
+    assert counted == {"mlp": 1, "cnn": 0}
+    assert outcome.report is not None
+    assert "train.epochs" in outcome.report.read_text()
+
+
+def test_fresh_trains_anew_and_keeps_the_old(trained: Bench) -> None:
+    events = trained.go(fresh=True)
+    assert started(events) == ["mlp seed 0", "cnn seed 0"]
+    assert "--fresh was given" in notices(events)[0]
+    assert (trained.runs / "trial" / ".old" / "mlp-seed0-1" / "result.json").exists()
+
+
+def test_overridden_runs_have_a_place_of_their_own(trained: Bench) -> None:
+    before = trained.files()
+    outcome = end(trained.go("train.epochs=2"))
+    assert outcome.directory == trained.runs / "trial+train.epochs=2"
+    assert {path: time for path, time in trained.files().items() if "/trial/" in path} == before
+    config = Run(outcome.directory / "mlp" / "seed0").config()
+    assert (config["recipe"], config["train"]["epochs"]) == ("trial+train.epochs=2", 2)
+
+
+def test_only_trains_one_variant_and_plans_all(bench: Bench) -> None:
+    events = bench.go(only=("cnn",))
+    assert started(events) == ["cnn seed 0"]
+    plan = json.loads((bench.runs / "trial" / "plan.json").read_text())
+    assert [variant["name"] for variant in plan["variants"]] == ["mlp", "cnn"]
+    assert not bench.run("mlp").path.exists()
+    assert reused(bench.go()) == ["cnn seed 0"]
+
+
+# Damage
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut": shorten,
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(200)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_damaged_file_is_told_and_the_run_trained_anew(
+    trained: Bench, name: str, damage: Callable[[Path], object]
+) -> None:
+    result = trained.run("cnn").result() or {}
+    damage(trained.run("cnn").path / name)
+    [(_, decision)] = [
+        each for each in decide_runs(load_recipe(trained.file), trained.runs) if each[0].variant == "cnn"
+    ]
+    assert decision.action == "replace"
+    events = trained.go()
+    assert started(events) == ["cnn seed 0"]
+    assert name in notices(events)[0]
+    assert "damaged" in notices(events)[0]
+    assert (trained.run("cnn").result() or {})["metrics"] == result["metrics"]
+    assert (trained.runs / "trial" / ".old" / "cnn-seed0-1" / name).exists()
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "best.safetensors", "history.jsonl", "config.json"])
+def test_a_missing_file_is_no_complete_run(trained: Bench, name: str) -> None:
+    (trained.run("cnn").path / name).unlink()
+    events = trained.go()
+    assert started(events) == ["cnn seed 0"]
+    assert name in notices(events)[0]
+
+
+@pytest.mark.parametrize("content", ["{}", '{"status": "complete"}', "null"])
+def test_json_that_is_no_result_is_no_complete_run(trained: Bench, content: str) -> None:
+    (trained.run("cnn").path / "result.json").write_text(content)
+    assert started(trained.go()) == ["cnn seed 0"]
+
+
+def test_a_state_without_its_settings_is_not_gone_on_from(bench: Bench) -> None:
+    recipe = load_recipe(bench.file, only=["mlp"])
+    for event in iterate_recipe(recipe, runs_dir=bench.runs, device="cpu"):
+        if isinstance(event, Started):
+            break
+    path = bench.run("mlp").path
+    (path / "state.pt").write_bytes(b"of who knows what")
+    (path / "config.json").unlink()
+    events = bench.go()
+    assert "no config.json" in notices(events)[0]
+    assert not (path / "state.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "predictions.npz", "config.json", "history.jsonl"])
+def test_damage_in_a_variant_that_is_not_asked_for_does_not_stop_the_report(
+    trained: Bench, name: str
+) -> None:
+    shorten(trained.run("cnn").path / name)
+    trained.change("analyses = []", 'analyses = ["stability"]')
+    outcome = end(trained.go(only=("mlp",)))
+    assert outcome.report is not None
+    assert outcome.failures == []
+
+
+def test_a_damaged_plan_is_written_anew(trained: Bench) -> None:
+    shorten(trained.runs / "trial" / "plan.json")
+    assert len(reused(trained.go())) == 2
+
+
+# Runs that fail
+
+
+def test_a_diverged_variant_is_recorded_and_the_others_go_on(bench: Bench) -> None:
+    bench.change("widths = [8]}", 'widths = [8]}\ntrain = {optimizer = "sgd", lr = 1e30}')
+    events = bench.go()
+    assert started(events) == ["mlp seed 0", "cnn seed 0"]
+    result = bench.run("mlp").result() or {}
+    assert result["status"] == "diverged"
+    assert "no longer finite at step " in result["message"]
+    outcome = end(events)
+    assert outcome.failures == []
+    assert outcome.comparison is not None
+    assert {each.variant: each.num_seeds for each in outcome.comparison.rows} == {"mlp": 0, "cnn": 1}
+    assert outcome.report is not None
+    assert "no longer finite at step " in outcome.report.read_text()
+    assert reused(bench.go()) == ["mlp seed 0", "cnn seed 0"]  # it would diverge again
+
+
+def test_when_all_diverge_there_is_a_report_too(bench: Bench) -> None:
+    bench.change("epochs = 1", 'epochs = 1\noptimizer = "sgd"\nlr = 1e30')
+    outcome = end(bench.go())
+    assert outcome.report is not None
+    assert outcome.report.read_text().count("no longer finite") >= 2
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "layer"),
+    [
+        ("max_params = 100", "762 parameters", "head.0 (Linear) with 650"),
+        ("max_macs = 1000", "7,552 multiply-adds", "stages.0.0 (Conv2d) with 6,912"),
+        ("max_channels = 3", "4 channels", "stages.0.0"),
+    ],
+    ids=["params", "macs", "channels"],
+)
+def test_limits_are_checked_before_anything_is_trained(
+    bench: Bench, limit: str, count: str, layer: str
+) -> None:
+    bench.change("head = []}", f"head = []}}\nlimits = {{{limit}}}")
+    with pytest.raises(CnnbenchError) as caught:
+        bench.go()
+    message = str(caught.value)
+    assert "variant 'cnn'" in message
+    assert count in message
+    assert layer in message
+    assert not bench.runs.exists()
+
+
+def test_a_run_in_work_elsewhere_is_left_alone(bench: Bench) -> None:
+    path = bench.run("mlp").path
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            events = bench.go()
+            assert {each.name for each in path.iterdir()} == {".lock"}
+        finally:
+            holder.kill()
+    failures = [event for event in events if isinstance(event, Failed)]
+    assert [(each.run.label, each.message) for each in failures] == [
+        ("mlp seed 0", f"{path} is being trained by another process; it is left alone")
+    ]
+    assert started(events) == ["cnn seed 0"]  # the others go on
+    assert end(events).failures == failures
+    assert started(bench.go()) == ["mlp seed 0"]
+
+
+def test_run_recipe_returns_the_report(bench: Bench) -> None:
+    outcome = run_recipe(load_recipe(bench.file), runs_dir=bench.runs, device="cpu")
+    assert outcome.report == bench.runs / "trial" / "report.md"
+    assert outcome.comparison is not None
