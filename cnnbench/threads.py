@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
-# Below this many multiply-adds a step, a second thread gained at most a tenth when measured, and
+# Below this many multiply-adds a step, a second thread gained at most a sixth when measured, and
 # lost a factor of up to a hundred where another program used the processor: threads wait for each other.
-SMALL_STEP_MACS = 20_000_000
+SMALL_STEP_MACS = 50_000_000
 
 
 @contextmanager

@@ -29,7 +29,10 @@ def comparison() -> Comparison:
     return Comparison(rows, [], KNOWN["test_accuracy"], ["blocks: a run is missing"])
 
 
-def test_all_columns_where_there_is_room(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_columns_where_there_is_room(
+    comparison: Comparison, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     views.show_comparison(comparison)
     out = capsys.readouterr().out
     for part in ("test accuracy (%)", "best epoch", "latency (ms)", "272,474", "86.1 ± 0.3", "90.5 to 91.9"):

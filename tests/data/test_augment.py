@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cnnbench import catalog
 from cnnbench.data.augment import Augment, HorizontalFlip, PadIfNeeded, RandomCrop, VerticalFlip
-from cnnbench.data.transform import Shape
 from cnnbench.data.geometry import _copy_windows, _index_windows
+from cnnbench.data.transform import Shape
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Named
 

@@ -212,7 +212,8 @@ def test_seeds(write: Write, count: int, seeds: list[int]) -> None:
 
 def test_only(write: Write) -> None:
     recipe = load_recipe(write(GOOD), only=["mlp"])
-    assert [variant.name for variant in recipe.variants] == ["mlp"]
+    assert [config.variant for config in recipe.run_configs()] == ["mlp"] * len(recipe.run_configs())
+    assert [variant.name for variant in recipe.variants] == ["basic", "mlp"]  # both stay in the plan
     assert recipe.directory == "r"
 
 
