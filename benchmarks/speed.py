@@ -75,6 +75,7 @@ class Measurement:
 
     model: str
     data: str
+    workers: int  # processes that load the notebook's data
     notebook: list[float]
     cnnbench: list[float]
     ratios: list[float]
@@ -169,10 +170,11 @@ def compare(case: Case, arguments: argparse.Namespace) -> Measurement:
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
     dataset = load(case)
-    loops = [
-        notebook_loop(case, dataset, device, arguments.workers),
-        cnnbench_loop(case, dataset, device, precision),
-    ]
+    # The notebook loads in worker processes or in its own, whichever is faster: on few cores workers can lose.
+    notebooks = {workers: notebook_loop(case, dataset, device, workers) for workers in {0, arguments.workers}}
+    trial = {workers: measure(arguments.steps or 10) for workers, measure in notebooks.items()}
+    workers = max(trial, key=lambda count: trial[count])
+    loops = [notebooks[workers], cnnbench_loop(case, dataset, device, precision)]
     longest = len(dataset.train) // BATCH_SIZE - WARMUP_STEPS  # within one epoch
     num_steps = []
     for measure in loops:
@@ -187,6 +189,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> Measurement:
     return Measurement(
         case.label,
         dataset.name,
+        workers,
         notebook=[slow for slow, _ in turns],
         cnnbench=[fast for _, fast in turns],
         ratios=[fast / slow for slow, fast in turns],
@@ -211,7 +214,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps of one measurement, instead of --seconds")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each case (5)")
     parser.add_argument(
-        "--workers", type=int, default=2, help="worker processes of the notebook's DataLoader (2)"
+        "--workers",
+        type=int,
+        default=2,
+        help="worker processes offered to the notebook (2); none if that is faster",
     )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
@@ -234,7 +240,6 @@ def main() -> None:
     machine = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "workers": arguments.workers,
         "batch_size": BATCH_SIZE,
         "precision": {"notebook": "fp32", "cnnbench": precision.name},
         "python": platform.python_version(),
@@ -253,11 +258,13 @@ def main() -> None:
 
 def print_table(results: list[Measurement], machine: dict[str, object], peak_mib: float) -> None:
     print(", ".join(f"{name}: {value}" for name, value in machine.items()))
-    print(f"\n{'model':12}{'data':10}{'notebook':>14}{'cnnbench':>14}   ratio: median (min to max)")
+    print(
+        f"\n{'model':12}{'data':10}{'workers':>8}{'notebook':>14}{'cnnbench':>14}   median ratio (min to max)"
+    )
     for row in results:
         rates = f"{median(row.notebook):>10,.0f} i/s{median(row.cnnbench):>10,.0f} i/s"
         spread = f"{median(row.ratios):.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
-        print(f"{row.model:12}{row.data:10}{rates}   {spread}")
+        print(f"{row.model:12}{row.data:10}{row.workers:>8}{rates}   {spread}")
     print(f"\npeak memory of a CIFAR-10 run (WRN-16-4): {peak_mib:,.0f} MiB")
 
 
