@@ -170,7 +170,7 @@ def compare(case: Case, arguments: argparse.Namespace) -> Measurement:
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
     dataset = load(case)
-    # The notebook loads in worker processes or in its own, whichever is faster: on few cores workers can lose.
+    # The notebook loads in worker processes or in its own, whichever is faster: workers can lose.
     notebooks = {workers: notebook_loop(case, dataset, device, workers) for workers in {0, arguments.workers}}
     trial = {workers: measure(arguments.steps or 10) for workers, measure in notebooks.items()}
     workers = max(trial, key=lambda count: trial[count])

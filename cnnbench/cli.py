@@ -79,7 +79,9 @@ Settings = Annotated[
         "--set", metavar="KEY=VALUE", help="Overrides a setting, such as train.epochs=2. Repeatable."
     ),
 ]
-NumSeeds = Annotated[int | None, typer.Option("--seeds", min=1, metavar="N", help="How many seeds.")]
+NumSeeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many seeds.")
+]
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
 ]
@@ -129,7 +131,7 @@ def recipe(
     from cnnbench.recipe import load_recipe
 
     overrides = list(settings or [])
-    if precision is not None and precision is not PrecisionChoice.auto:
+    if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
     if dry_run:
@@ -142,19 +144,31 @@ def recipe(
             ]
             console.print_table(each.title, ["variant", "seed", "would", "because"], rows, left=4)
         return
-    failed = [each for each in loaded if not run_one(each, runs, data, device.value, fresh)]
-    if failed:
+    complete = []
+    for each in loaded:
+        command = typed(each.path, overrides, quick, seeds)
+        complete.append(run_one(each, command, runs, data, device.value, fresh))
+    if not all(complete):
         raise typer.Exit(1)
 
 
-def run_one(loaded: "Recipe", runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
+def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> str:
+    """The command that gives the same numbers, without what only says where files are or what to do first."""
+    words = ["cnnbench", "recipe", str(path)]
+    for override in overrides:
+        words += ["--set", override]
+    words += ["--quick"] if quick else []
+    words += [] if seeds is None else ["--seeds", str(seeds)]
+    return shlex.join(words)
+
+
+def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
     """Runs a recipe before the user's eyes; whether every run of it is complete."""
     from cnnbench import views
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
 
     follower = Follower(loaded)
-    command = shlex.join(["cnnbench", *sys.argv[1:]])
     events = iterate_recipe(loaded, runs_dir=runs, data_dir=data, device=device, fresh=fresh, command=command)
     try:
         outcome = follower.follow(events)
@@ -275,7 +289,7 @@ def data(
     for name in names or ():
         if name not in known:
             near = nearest(name, known)
-            hint = f"; did you mean {near!r}?" if near else ""
+            hint = f", did you mean {near!r}?" if near else ";"
             raise CnnbenchError(f"no data set {name!r}{hint} Known: {', '.join(known)}")
     place = data_root(root)
     if names:

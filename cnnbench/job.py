@@ -18,7 +18,7 @@ from cnnbench.models import build_model
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import Run
+from cnnbench.runs import Run, differences
 from cnnbench.threads import threads_for
 from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, evaluate, fit
 
@@ -60,9 +60,10 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
         loader = Loader(dataset, config.data, device, precision.dtype, plugins=config.plugins)
         state = TrainingState(model, config.train, precision)
         with threads_for(summary.macs * loader.batch_size):
-            yield from resume(run, state)
+            conditions = conditions_of(precision, device)
+            yield from resume(run, state, conditions)
             try:
-                yield from train(run, config, state, loader, precision)
+                yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
                 result = describe(state, summary, precision, device)
                 run.finish(result | {"status": "diverged", "message": str(error)}, None, None)
@@ -78,9 +79,18 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
         ) from error
 
 
-def resume(run: Run, state: TrainingState) -> Iterator[JobEvent]:
+def conditions_of(precision: Precision, device: torch.device) -> dict[str, str]:
+    """What a run must not change in its middle, for then it would be no one's run."""
+    return {"device": device_name(device), "precision": precision.name, "torch": version("torch")}
+
+
+def resume(run: Run, state: TrainingState, conditions: dict[str, str]) -> Iterator[JobEvent]:
     """Takes the last good state, if there is one, and makes the history agree with it."""
     saved, problems = run.load_state()
+    if saved is not None and saved.get("conditions") != conditions:
+        changed = ", ".join(differences(saved.get("conditions") or {}, conditions))
+        problems.append(f"{run.label} was begun under other conditions ({changed})")
+        saved = None
     if saved is not None and not take(state, saved):
         saved = None
         problems.append(f"the state in {run.path} is of another model or another version of cnnbench")
@@ -103,13 +113,18 @@ def take(state: TrainingState, saved: dict[str, Any]) -> bool:
 
 
 def train(
-    run: Run, config: RunConfig, state: TrainingState, loader: Loader, precision: Precision
+    run: Run,
+    config: RunConfig,
+    state: TrainingState,
+    loader: Loader,
+    precision: Precision,
+    conditions: dict[str, str],
 ) -> Iterator[JobEvent]:
     """Trains to the last epoch, each one on disk before it is told."""
     for event in fit(state, loader, config.train, precision, seed=config.seed):
         if isinstance(event, Epoch):
             run.write_history([asdict(row) for row in state.rows])
-            run.save_state(state.state_dict())
+            run.save_state(state.state_dict() | {"conditions": conditions})
         yield event
 
 

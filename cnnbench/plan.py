@@ -4,10 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cnnbench import catalog
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.recipe.config import Recipe
+from cnnbench.signatures import is_file_target
 
 
 def describe_plan(recipe: Recipe, data_root: Path) -> dict[str, Any]:
@@ -35,6 +37,15 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         check_limits(summary, variant.limits)
     except CnnbenchError as error:
         raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
+    except Exception as error:
+        target = catalog.target("model", variant.model.name, recipe.plugins)
+        if not is_file_target(target):
+            raise  # a fault of ours, not of the user's own model
+        size = "×".join(map(str, in_shape))
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise CnnbenchError(
+            f"{recipe.path}: variant {variant.name!r}: {target} fails on an image of {size}: {reason}"
+        ) from error
     return {
         "name": variant.name,
         "seeds": variant.seeds,

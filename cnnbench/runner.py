@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cnnbench import files
+from cnnbench.errors import CnnbenchError
 from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
 
 if TYPE_CHECKING:
+    import torch
+
     from cnnbench.comparison import Comparison
     from cnnbench.data.base import Dataset
     from cnnbench.job import JobEvent
@@ -117,6 +120,7 @@ def iterate_recipe(
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
     describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
+    try_out(recipe, datasets, target)
     classes = datasets.load(recipe.variants[0].data).classes
     write_plan(recipe, directory, classes, command)
     failures: list[Failed] = []
@@ -127,6 +131,7 @@ def iterate_recipe(
             with run.locked():
                 decision = decide(run, config, fresh)
                 if decision.action == "reuse":
+                    run.drop_states()  # a kill between the result and the end can leave them
                     yield Finished(run, run.result() or {}, reused=True)
                     continue
                 yield from prepare(run, config, decision)
@@ -138,6 +143,23 @@ def iterate_recipe(
             failures.append(Failed(run, str(error)))
             yield failures[-1]
     yield report(recipe, directory, failures)
+
+
+def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> None:
+    """Raises now what would end the recipe hours later: unusable data, augmentation or precision."""
+    from cnnbench.data.loader import Loader
+    from cnnbench.precision import choose_precision
+
+    tried = set()
+    for config in recipe.run_configs():
+        if config.variant in tried:
+            continue
+        tried.add(config.variant)
+        try:
+            choose_precision(config.train.precision, device)
+            Loader(datasets.load(config.data), config.data, device, plugins=config.plugins)
+        except CnnbenchError as error:
+            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
 
 
 class Datasets:

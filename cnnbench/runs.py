@@ -193,6 +193,11 @@ class Run:
         for path in (self._state, self._previous_state, self._damaged_state):
             path.unlink(missing_ok=True)
 
+    def drop_states(self) -> None:
+        """Removes what only a run in training needs."""
+        for path in (self._state, self._previous_state):
+            path.unlink(missing_ok=True)
+
     def set_aside(self) -> Path:
         """Moves all files of the run to `.old/` of its recipe, and returns where they are now."""
         old = self.path.parent.parent / ".old"
@@ -222,7 +227,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises DamagedError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise DamagedError(f"{path}: expected a JSON object")

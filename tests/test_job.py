@@ -231,3 +231,12 @@ def test_out_of_memory_names_a_smaller_batch(run: Run, dataset: Dataset) -> None
         list(train_run(run, wide, dataset, CPU))
     assert isinstance(caught.value, CnnbenchError)
     assert run.result() is None
+
+
+def test_a_run_begun_in_another_precision_starts_anew(run: Run, dataset: Dataset) -> None:
+    until_epoch(train_run(run, run_config(), dataset, CPU), 2)
+    events = list(train_run(run, run_config(precision="bf16"), dataset, CPU))
+    said = next(event.message for event in events if isinstance(event, Damaged))
+    assert 'precision "fp32" → "bf16"' in said
+    assert not any(isinstance(event, Resumed) for event in events)
+    assert [row["epoch"] for row in run.history()] == [0, 1, 2, 3, 4]

@@ -110,3 +110,24 @@ def test_a_variant_that_cannot_be(tmp_path: Path, old: str, new: str, said: str)
     assert (
         len(describe_plan(recipe(tmp_path, TEXT.replace(old, new), only=["mlp"]), tmp_path)["variants"]) == 1
     )
+
+
+def test_a_model_of_the_users_own_that_fails_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, in_shape, num_classes, *, features: int = 3):\n"
+        "        super().__init__()\n"
+        "        self.head = nn.Linear(features, num_classes)\n"
+        "    def forward(self, inputs):\n"
+        "        return self.head(inputs)\n"
+        'MODELS = {"own": Own}\n',
+        encoding="utf-8",
+    )
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'plugins = ["own.py"]\ndata = {name = "digits"}\n[[variants]]\nname = "a"\nmodel = {name = "own"}\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(CnnbenchError, match=r"variant 'a': .*own.py:Own fails on an image of 1×8×8: Runtime"):
+        describe_plan(load_recipe(path), tmp_path)

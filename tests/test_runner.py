@@ -408,3 +408,26 @@ def test_run_recipe_returns_the_report(bench: Bench) -> None:
     outcome = run_recipe(load_recipe(bench.file), runs_dir=bench.runs, device="cpu")
     assert outcome.report == bench.runs / "trial" / "report.md"
     assert outcome.comparison is not None
+
+
+def test_what_a_later_variant_cannot_have_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "late.toml"
+    path.write_text(
+        """
+[data]
+name = "digits"
+[train]
+epochs = 1
+[[variants]]
+name = "good"
+model = {name = "mlp", widths = [4]}
+[[variants]]
+name = "bad"
+model = {name = "mlp", widths = [4]}
+data = {classes = ["0", "eleven"]}
+""",
+        encoding="utf-8",
+    )
+    with pytest.raises(CnnbenchError, match=r"variant 'bad': .*eleven"):
+        run_recipe(load_recipe(path), runs_dir=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

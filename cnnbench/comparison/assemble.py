@@ -1,5 +1,6 @@
 """Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import combinations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Pair", "Row", "compare"]
 
 PLAN = "plan.json"
+FEEDING = ("batch_size", "augment", "normalize", "image_size")
 
 
 def compare(
@@ -185,7 +187,9 @@ def _same_images(
         if len(targets) > 1:
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
-        key = (variant.config.get("data", {}).get("name"), targets.pop())
+        # What only changes how images are fed leaves them the same ones; anything else may not.
+        data = {k: v for k, v in variant.config.get("data", {}).items() if k not in FEEDING}
+        key = (json.dumps(data, sort_keys=True), targets.pop())
         groups.setdefault(key, {})[variant.name] = np.stack([run.correct[split] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())

@@ -151,10 +151,9 @@ class Comparison:
             tests = {pair.test.method for row in tied if (pair := self._pair(best, row))}
             num_pairs = sum(pair.recipe == best.recipe for pair in self.pairs)
             how = f"at 95 % ({' or '.join(sorted(tests))}; {_corrected(num_pairs)})"
-            everyone = len(tied) + 1 == len(measured)
-            who = _listed([row.variant for row in measured if row is best or row in tied])
+            who = _listed([row.variant for row in tied])
             yield (
-                f"{who} cannot be told apart {how}{': all is within the noise' if everyone else ''}. "
+                f"{who} cannot be told apart from the best, {best.variant}, {how}. "
                 f"{self._advice([best, *tied])}"
             )
         if worse:
@@ -179,7 +178,7 @@ class Comparison:
         spread = (high - low) / 2
         return (
             f"{row.variant} by {written(self.metric, abs(test.difference), spread)}{unit} "
-            f"(95 % interval {written_interval(self.metric, low, high)}, corrected {p_value})"
+            f"(95 % interval, not corrected, {written_interval(self.metric, low, high)}; corrected {p_value})"
         )
 
     def _advice(self, tied: list[Row]) -> str:

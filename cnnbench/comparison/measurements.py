@@ -1,6 +1,5 @@
 """What the finished runs of one recipe measured, read from disk. What cannot be read is said and left out."""
 
-import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECTIONS = ("data", "model", "train")
+LARGEST = 1e300  # no measurement; a whole number beyond it would not fit a float
 SPLITS = ("test", "val")
 
 
@@ -64,14 +64,16 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
         recipe.name = str(plan["recipe"])
         planned = [
             VariantMeasurements(
-                str(entry["name"]), [int(seed) for seed in entry["seeds"]], dict(entry["config"])
+                str(entry["name"]),
+                list(dict.fromkeys(int(seed) for seed in entry["seeds"])),
+                dict(entry["config"]),
             )
             for entry in plan["variants"]
         ]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")
         return recipe
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
     absent = [variant.name for variant in planned if not (directory / variant.name).is_dir()]
@@ -178,7 +180,7 @@ def _finite(content: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
         for key, value in content.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
     }
 
 

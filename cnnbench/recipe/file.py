@@ -35,6 +35,8 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     """The document; broken or empty TOML is a RecipeError."""
     try:
         document = tomli.loads(text)
+    except RecursionError:
+        raise RecipeError([Mistake(str(path), "is nested too deeply; no recipe needs that")]) from None
     except tomli.TOMLDecodeError as error:
         message = re.sub(r" \(at .*\)$", "", str(error), flags=re.DOTALL)
         positions = TomlPositions(text)

@@ -27,6 +27,8 @@ RECIPE_KEYS = ("title", "question", "analyses", "plugins", "limits", "data", "mo
 VARIANT_KEYS = ("name", "data", "model", "train", "limits")
 _TABLES = ("data", "model", "train", "limits")
 DEFAULT_ANALYSES = ("learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability")
+# what stands beside the variants in the directory of a recipe
+_OWN_NAMES = {"figures", "tables", "plan.json", "recipe.toml", "report.md", "report.html"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows
 
@@ -251,6 +253,10 @@ class _Reader:
             check.add(("variants", index), "this variant needs a name", on_key=True)
         elif not isinstance(name, str):
             check.add(path, f"expected text in quotes, found {found(name)}")
+        elif name.lower() in _OWN_NAMES:
+            check.add(
+                path, f"{found(name)} is the name of a file or folder that the report writes; choose another"
+            )
         elif not _SAFE_NAME.fullmatch(name) or name.endswith(".") or _RESERVED.fullmatch(name):
             check.add(
                 path,

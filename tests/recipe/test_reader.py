@@ -719,3 +719,14 @@ def test_nothing_heavy_is_imported(write: Write) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_toml_that_is_nested_too_deeply(write: Write) -> None:
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        load_recipe(write("a = " + "[" * 10_000 + "]" * 10_000))
+
+
+@pytest.mark.parametrize("name", ["figures", "Report.md", "plan.json"])
+def test_a_variant_cannot_take_the_place_of_the_report(write: Write, name: str) -> None:
+    with pytest.raises(RecipeError, match="the report writes"):
+        load_recipe(write(GOOD.replace('"mlp"', f'"{name}"', 1)))
