@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -313,16 +315,44 @@ def verified(source: "Source") -> str:
     return f"{num_train:,} training and {num_test:,} test images, verified"
 
 
+class Interrupts:
+    """Remembers a Ctrl-C: libraries in C can turn the KeyboardInterrupt it raises into an error of theirs."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._raise)
+
+    def _raise(self, number: int, frame: object) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+
 def main() -> None:
     """The entry point: exit codes 0 done, 2 the user's mistake, 1 anything else, 130 interrupted."""
+    interrupts = Interrupts()
+    try:
+        run_app()
+    except KeyboardInterrupt:
+        end_interrupted()
+    except Exception:
+        if not interrupts.seen:
+            raise
+        end_interrupted()
+
+
+def end_interrupted() -> NoReturn:
+    console.say("interrupted", "yellow")
+    sys.exit(INTERRUPTED)
+
+
+def run_app() -> None:
+    """Runs the command; the user's mistakes and a disk that cannot be written end in a message."""
     try:
         app()
     except CnnbenchError as error:
         console.fail(str(error))
         sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        console.say("interrupted", "yellow")
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of stdout has gone, as `head` does; Python must not complain of it on the way out.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
