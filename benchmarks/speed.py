@@ -25,9 +25,8 @@ from cnnbench.data import data_root, load_dataset
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
-from cnnbench.job import device_name
 from cnnbench.models import build_model
-from cnnbench.precision import Precision, choose_device, choose_precision
+from cnnbench.precision import Precision, choose_device, choose_precision, device_name
 from cnnbench.recipe.config import DataConfig, Named, TrainConfig
 from cnnbench.training import Epoch, TrainingState, fit
 

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +17,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.inference import measure_inference
 from cnnbench.models import build_model
 from cnnbench.models.summary import Summary, summarize
-from cnnbench.precision import Precision, choose_precision
+from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run, differences
 from cnnbench.threads import threads_for
@@ -65,12 +66,12 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
             try:
                 yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
-                result = describe(state, summary, precision, device)
+                result = describe(state, summary, loader, precision)
                 run.finish(result | {"status": "diverged", "message": str(error)}, None, None)
             else:
                 finish(run, state, summary, loader, precision)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not memory.is_out_of_memory(error):
             raise
         smaller = max(config.data.batch_size // 2, 1)
         raise OutOfMemoryError(
@@ -98,7 +99,7 @@ def resume(run: Run, state: TrainingState, conditions: dict[str, str]) -> Iterat
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
         yield Resumed(state.rows[-1].epoch)
-    run.write_history([asdict(row) for row in state.rows])
+    run.write_history([asdict(row) for row in state.rows], state.probes)
 
 
 def take(state: TrainingState, saved: dict[str, Any]) -> bool:
@@ -123,7 +124,7 @@ def train(
     """Trains to the last epoch, each one on disk before it is told."""
     for event in fit(state, loader, config.train, precision, seed=config.seed):
         if isinstance(event, Epoch):
-            run.write_history([asdict(row) for row in state.rows])
+            run.write_history([asdict(row) for row in state.rows], state.probes)
             run.save_state(state.state_dict() | {"conditions": conditions})
         yield event
 
@@ -136,7 +137,7 @@ def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, pre
         evaluate(state.model, loader, split, precision)
         for split in (dataset.train, dataset.val, dataset.test)
     )
-    result = describe(state, summary, precision, loader.device) | {
+    result = describe(state, summary, loader, precision) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(train=train, val=val, test=test),
@@ -161,16 +162,17 @@ def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
     }
 
 
-def describe(
-    state: TrainingState, summary: Summary, precision: Precision, device: torch.device
-) -> dict[str, Any]:
+def describe(state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
+    device = loader.device
     return {
         "status": None,
         "message": None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "epochs": state.rows[-1].epoch,
         "best_epoch": state.best_epoch,
         "metrics": {},
+        "classes": list(loader.dataset.classes),
         "num_params": summary.num_params,
         "macs": summary.macs,
         "train_seconds": sum(row.train_seconds for row in state.rows),
@@ -185,15 +187,3 @@ def describe(
             **{name: version(name) for name in ("cnnbench", "torch", "torchvision", "numpy")},
         },
     }
-
-
-def device_name(device: torch.device) -> str:
-    """The model name of the GPU or of the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """PyTorch's CPU allocator raises a plain RuntimeError that can be told by its text alone."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -30,3 +30,8 @@ def peak_mib(device: torch.device) -> float:
                 return int(line.split()[1]) / 1024
     info = psutil.Process().memory_info()
     return float(getattr(info, "peak_wset", info.rss)) / MIB
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """PyTorch's CPU allocator raises a plain RuntimeError that can be told by its text alone."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

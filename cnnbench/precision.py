@@ -1,5 +1,6 @@
 """Which numbers to compute in on which hardware."""
 
+import platform
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,13 @@ def choose_device(requested: str) -> torch.device:
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(requested)
+
+
+def device_name(device: torch.device) -> str:
+    """The model name of the GPU or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.defaults import with_defaults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,19 +59,17 @@ class Run:
     # What a finished run says. These raise DamagedError where a file is not what it should be.
 
     def config(self) -> dict[str, Any]:
-        """The run's resolved settings as they were asked for."""
-        return read_json(self.path / "config.json")
+        """The run's resolved settings; options that are younger than the run stand at their defaults."""
+        return with_defaults(read_json(self.path / "config.json"))
 
     def history(self) -> list[Row]:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
-        path = self.path / "history.jsonl"
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError) as error:
-            raise DamagedError(f"{path}: {error}") from error
-        if not rows or not all(isinstance(row, dict) for row in rows):
-            raise DamagedError(f"{path}: expected a JSON object in each line")
-        return rows
+        return read_rows(self.path / "history.jsonl")
+
+    def probes(self) -> list[Row]:
+        """What was measured of the model at each epoch (see `cnnbench.probes`); nothing in runs of old."""
+        path = self.path / "probes.jsonl"
+        return read_rows(path) if path.exists() else []
 
     def result(self) -> dict[str, Any] | None:
         """What was measured, or None while the run is not complete."""
@@ -106,13 +105,30 @@ class Run:
         ) as error:  # fmt: skip
             raise DamagedError(f"{path}: {error}") from error
 
-    def check_weights(self) -> None:
-        """Raises DamagedError where the best weights are missing or cut short; values are not looked at."""
-        from safetensors import SafetensorError, safe_open
+    def weights(self) -> "dict[str, Tensor]":
+        """The best weights by name, on the CPU."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
 
         path = self.path / "best.safetensors"
         try:
-            with safe_open(path, "np"):
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise DamagedError(f"{path}: {error}") from error
+
+    def check(self) -> None:
+        """Raises DamagedError where a file of a finished run is missing or cut short."""
+        from safetensors import SafetensorError, safe_open
+
+        rows, probes = self.history(), self.probes()
+        if probes and len(probes) != len(rows):
+            raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
+        if (self.result() or {}).get("status") != "complete":
+            return  # a diverged run has no weights and no predictions
+        self.predictions()
+        path = self.path / "best.safetensors"
+        try:
+            with safe_open(path, "np"):  # compares the header with the length, and reads no weights
                 return
         except (OSError, SafetensorError) as error:
             raise DamagedError(f"{path}: {error}") from error
@@ -139,8 +155,10 @@ class Run:
     def write_config(self, config: Mapping[str, Any]) -> None:
         files.write(self.path / "config.json", json.dumps(config, indent=2) + "\n")
 
-    def write_history(self, rows: Sequence[Row]) -> None:
-        files.write(self.path / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    def write_history(self, rows: Sequence[Row], probes: Sequence[Row]) -> None:
+        """Writes both, the rows last: an epoch that is told has been measured whole."""
+        for name, lines in (("probes.jsonl", probes), ("history.jsonl", rows)):
+            files.write(self.path / name, "".join(json.dumps(line) + "\n" for line in lines))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Writes what training needs to go on; the last state before it is kept beside it."""
@@ -221,6 +239,17 @@ class Run:
     @property
     def _damaged_state(self) -> Path:
         return self.path / "state.damaged.pt"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The objects in a file of JSON lines; raises DamagedError where there are none."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: {error}") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DamagedError(f"{path}: expected a JSON object in each line")
+    return rows
 
 
 def read_json(path: Path) -> dict[str, Any]:

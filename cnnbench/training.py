@@ -14,6 +14,7 @@ from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
 from cnnbench.precision import Precision
+from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
 from cnnbench.seeds import mix
 
@@ -83,12 +84,17 @@ class TrainingState:
         )
         self.scaler = torch.GradScaler(precision.device_type, enabled=precision.scales_gradients)
         self.rows: list[Epoch] = []
+        self.probes: list[dict[str, Any]] = []  # one for each row
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
 
-    def add(self, row: Epoch) -> None:
-        """Appends a row, and keeps the weights if it is the best one by validation accuracy, then loss."""
+    def add(self, row: Epoch, measured: dict[str, Any]) -> None:
+        """Appends a row and what was measured beside it, and keeps the weights if it is the best row.
+
+        Best is by validation accuracy, then by loss.
+        """
         self.rows.append(row)
+        self.probes.append(measured)
         best = self.rows[self.best_epoch]
         if row is best or (row.val_accuracy, -row.val_loss) > (best.val_accuracy, -best.val_loss):
             self.best_epoch = row.epoch
@@ -102,6 +108,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "rows": [asdict(row) for row in self.rows],
+            "probes": self.probes,
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
         }
@@ -111,6 +118,7 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.rows = [Epoch(**row) for row in state["rows"]]
+        self.probes = list(state["probes"])
         self.best_epoch = state["best_epoch"]
         self.best_weights = state["best_weights"]
 
@@ -124,7 +132,8 @@ def fit(
     epoch whose loss was not finite.
     """
     if not state.rows:
-        state.add(untrained_row(state, loader, precision))
+        row = untrained_row(state, loader, precision)
+        state.add(row, probe(state.model, loader, precision, row.epoch))
         yield state.rows[-1]
     forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
     while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
@@ -189,22 +198,21 @@ def train_epoch(
     val = evaluate(state.model, loader, loader.dataset.val, precision)
     if not math.isfinite(val.loss):
         raise DivergedError(epoch, first_step + num_steps)
-    state.add(
-        Epoch(
-            epoch=epoch,
-            step=first_step + num_steps,
-            lr=lr,
-            train_loss=step_losses.mean().item(),
-            train_accuracy=num_correct.item() / num_images,
-            val_loss=val.loss,
-            val_accuracy=val.accuracy,
-            num_images=num_images,
-            train_seconds=train_seconds,
-            val_seconds=perf_counter() - start,
-            images_per_second=num_images / train_seconds,
-            peak_memory_mib=memory.peak_mib(loader.device),
-        )
+    row = Epoch(
+        epoch=epoch,
+        step=first_step + num_steps,
+        lr=lr,
+        train_loss=step_losses.mean().item(),
+        train_accuracy=num_correct.item() / num_images,
+        val_loss=val.loss,
+        val_accuracy=val.accuracy,
+        num_images=num_images,
+        train_seconds=train_seconds,
+        val_seconds=perf_counter() - start,
+        images_per_second=num_images / train_seconds,
+        peak_memory_mib=memory.peak_mib(loader.device),
     )
+    state.add(row, probe(state.model, loader, precision, epoch))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def learned(run: Run) -> list[dict[str, Any]]:
 def assert_same(run: Run, other: Run) -> None:
     """Two runs are equal bit for bit in all but times and memory."""
     assert learned(run) == learned(other)
+    assert run.probes() == other.probes()
     assert (run.path / "best.safetensors").read_bytes() == (other.path / "best.safetensors").read_bytes()
     for name, array in other.predictions().items():
         np.testing.assert_array_equal(run.predictions()[name], array, strict=True)
@@ -85,6 +87,7 @@ def test_every_row_is_on_disk_when_it_is_told(run: Run, dataset: Dataset) -> Non
         if isinstance(event, Epoch):
             epochs.append(event.epoch)
             assert [row["epoch"] for row in run.history()] == epochs
+            assert [line["epoch"] for line in run.probes()] == epochs
             state, _ = run.load_state()
             assert state is not None
             assert [row["epoch"] for row in state["rows"]] == epochs
@@ -92,17 +95,19 @@ def test_every_row_is_on_disk_when_it_is_told(run: Run, dataset: Dataset) -> Non
     assert epochs == [0, 1, 2]
 
 
-def test_the_result_says_what_was_measured(finished: Run) -> None:
+def test_the_result_says_what_was_measured(finished: Run, dataset: Dataset) -> None:
     result = finished.result()
     assert result is not None
     fields = (
         "status message epochs best_epoch metrics num_params macs train_seconds val_seconds latency_ms "
-        "throughput peak_memory_mib precision device versions"
+        "throughput peak_memory_mib precision device versions finished classes"
     )
     assert sorted(result) == sorted(fields.split())
     assert (result["status"], result["message"], result["epochs"]) == ("complete", None, 4)
     assert result["num_params"] == 3 * 8 * 9 + 8 + 8 * 4 * 4 * 10 + 10
     assert result["macs"] == 3 * 8 * 9 * 64 + 8 * 4 * 4 * 10
+    assert result["classes"] == list(dataset.classes)
+    assert datetime.fromisoformat(result["finished"]).utcoffset() == timedelta(0)
     assert result["precision"] == "fp32"
     assert result["device"]["type"] == "cpu"
     assert result["device"]["threads"] >= 1
@@ -221,7 +226,11 @@ def test_a_diverged_run_is_finished_with_its_step(run: Run, dataset: Dataset) ->
     result = run.result() or {}
     assert (result["status"], result["metrics"]) == ("diverged", {})
     assert "no longer finite at step " in result["message"]
-    assert {path.name for path in run.path.iterdir()} == {"history.jsonl", "result.json"}
+    assert {path.name for path in run.path.iterdir()} == {
+        "history.jsonl",
+        "probes.jsonl",
+        "result.json",
+    }
 
 
 def test_out_of_memory_names_a_smaller_batch(run: Run, dataset: Dataset) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cnnbench.analyses.base import Analysis, Subject, Table
 from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.stability import Stability
 from cnnbench.comparison import compare
+from cnnbench.data.datasets import Datasets
 from cnnbench.report import command_of, markdown_text, write_report
 from cnnbench.runs import Run
 
@@ -36,7 +38,8 @@ def finish(
             {"epoch": epoch, "train_accuracy": value if epoch else None, "val_accuracy": value,
              "train_loss": 1 - value if epoch else None, "val_loss": 1 - value}
             for epoch, value in enumerate(accuracies)
-        ]
+        ],
+        [{"epoch": epoch, "gradients": {}} for epoch in range(len(accuracies))],
     )  # fmt: skip
     common = {
         "epochs": 4, "best_epoch": 4, "num_params": 1000 * width, "macs": 50_000 * width,
@@ -79,7 +82,6 @@ def report(
         "recipe": directory.name,
         "title": "Wide <or> *not*",
         "question": question,
-        "classes": ["a", "b", "c", "d"],
         "analyses": [],
         "variants": [
             {"name": name, "seeds": list(range(planned or len(seeds))), "config": settings(16 * (index + 1))}
@@ -93,7 +95,7 @@ def report(
             if not (directory / name / f"seed{seed}").exists():
                 finish(directory, name, seed, right, width=16 * (index + 1))
     runs = [Run(directory / name / f"seed{seed}") for name in names for seed in range(len(variants[name]))]
-    subject = Subject(directory.name, "Wide", runs, ["a", "b", "c", "d"])
+    subject = Subject(directory.name, "Wide", runs, Datasets(Path()), torch.device("cpu"))
     done = [(type(one).__name__.lower(), list(one.analyse(subject))) for one in analyses]
     path = write_report(directory, plan=plan, subject=subject, analyses=done, comparison=compare([directory]))
     assert path == directory / "report.md"
@@ -214,6 +216,25 @@ def test_names_that_meet_or_are_unsafe_become_files_of_their_own(directory: Path
     assert [line for line in text.splitlines() if "a\\|b" in line] == [
         "| 1 | a\\|b |", "| 2.50 | a\\|b |", "| – | a\\|b |",
     ]  # fmt: skip
+
+
+class LongAndSmall(Analysis):
+    def analyse(self, subject: Subject) -> Any:
+        yield Table("long", "Long", "Every one.", ["n"], [[1], [2]], in_report=False)
+        yield Table("small", "Small", "Caption.", ["x"], [[0.0], [0.004], [-3.2e-9], [0.01]])
+
+
+def test_a_table_too_long_to_read_is_a_file_alone(directory: Path) -> None:
+    text = report(directory, {"narrow": [80]}, [LongAndSmall()])
+    assert "| 1 |" not in text
+    assert "Every one. ([tables/long.csv](tables/long.csv))" in text
+    assert (directory / "tables/long.csv").read_text() == "n\n1\n2\n"
+    assert "Every one. (tables/long.csv)" in (directory / "report.html").read_text()
+
+
+def test_small_numbers_are_not_zero(directory: Path) -> None:
+    text = report(directory, {"narrow": [80]}, [LongAndSmall()])
+    assert "| 0.00 |\n| 4.0e-03 |\n| \\-3.2e-09 |\n| 0.01 |" in text
 
 
 class Page(HTMLParser):

@@ -207,8 +207,8 @@ def test_a_sealed_file_that_is_no_state_is_damaged(run: Run, payload: bytes) -> 
 
 @pytest.fixture
 def finished(run: Run) -> Run:
-    run.write_config({"train": {"epochs": 1}})
-    run.write_history([{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}])
+    run.write_config({"seed": 3})
+    run.write_history([{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}], [{"epoch": 0}, {"epoch": 1}])
     run.save_state({"epoch": 1})
     run.save_state({"epoch": 2})
     run.finish(RESULT, PREDICTIONS, WEIGHTS)
@@ -216,13 +216,20 @@ def finished(run: Run) -> Run:
 
 
 def test_a_finished_run_reads_back(finished: Run) -> None:
-    assert finished.config() == {"train": {"epochs": 1}}
+    assert finished.config() == {"seed": 3}
     assert finished.history() == [{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}]
     assert finished.result() == RESULT
     for name, array in finished.predictions().items():
         np.testing.assert_array_equal(array, PREDICTIONS[name], strict=True)
-    finished.check_weights()
-    names = {"config.json", "history.jsonl", "predictions.npz", "best.safetensors", "result.json"}
+    finished.check()
+    names = {
+        "config.json",
+        "history.jsonl",
+        "probes.jsonl",
+        "predictions.npz",
+        "best.safetensors",
+        "result.json",
+    }
     assert {path.name for path in finished.path.iterdir()} == names  # the states are gone
 
 
@@ -298,7 +305,7 @@ def test_damaged_weights_are_noticed(finished: Run, damage: Callable[[bytes], by
     path = finished.path / "best.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedError, match=r"best\.safetensors"):
-        finished.check_weights()
+        finished.check()
 
 
 @pytest.mark.parametrize("obstacle", ["predictions.npz", "best.safetensors"])

@@ -198,7 +198,7 @@ def test_best_weights_by_accuracy_then_loss(rows: Sequence[tuple[float, float]],
     for epoch, (accuracy, loss) in enumerate(rows):
         with torch.no_grad():
             state.model.weight.fill_(epoch)  # type: ignore[operator, union-attr]
-        state.add(row(epoch, accuracy, loss))
+        state.add(row(epoch, accuracy, loss), {})
     assert state.best_epoch == best
     assert state.best_weights["weight"].item() == best
 
@@ -405,7 +405,7 @@ WAITING = {
 def test_nothing_waits_for_the_device_within_an_epoch(dataset: Dataset, precision: Precision) -> None:
     config = TrainConfig(epochs=1, optimizer=Named(name="sgd"), grad_clip=1.0, label_smoothing=0.1)
     state, loader = begin(dataset, config, precision, augment=CROP_FLIP)
-    state.add(row(0, 0.1))
+    state.add(row(0, 0.1), {})
     with Recorder() as recorder:
         list(train_epoch(state, state.model, loader, config, precision, seed=0))
     steps = [place for place, name in enumerate(recorder.names) if name.startswith("_fused_sgd")]

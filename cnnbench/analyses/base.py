@@ -5,10 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnnbench.runs import Run
+from cnnbench.recipe.config import RunConfig
+from cnnbench.runs import DamagedError, Run
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure as MplFigure
+    from torch import nn
+
+    from cnnbench.data.datasets import Datasets
+    from cnnbench.data.loader import Loader
 
 Cell = str | int | float | None
 
@@ -25,23 +31,31 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with the sentence that says what it shows; a cell of None is shown as a dash."""
+    """A table with the sentence that says what it shows; a cell of None is shown as a dash.
+
+    One that is too long to be read is not printed `in_report`, which then refers to its file.
+    """
 
     name: str
     title: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    in_report: bool = True
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an analysis looks at: the complete runs of a recipe, in its order of variants, seeds ascending."""
+    """What an analysis looks at: the complete runs of a recipe, in its order of variants, seeds ascending.
+
+    Models and data are loaded on request, on `device`.
+    """
 
     recipe: str
     title: str
     runs: Sequence[Run]
-    classes: Sequence[str]
+    datasets: "Datasets"
+    device: "torch.device"
 
     def variants(self) -> dict[str, list[Run]]:
         """Runs by variant, in order."""
@@ -64,6 +78,44 @@ class Subject:
             for name, runs in self.variants().items()
         }
         return {name: runs for name, runs in found.items() if runs}
+
+    def classes(self, run: Run) -> Sequence[str]:
+        """The names of the classes in the run's data."""
+        names = (run.result() or {}).get("classes")
+        return list(names) if names else self.datasets.load(self.config(run).data).classes
+
+    def config(self, run: Run) -> RunConfig:
+        """The settings the run was trained with."""
+        return RunConfig(**run.config(), plugins=list(self.datasets.plugins))
+
+    def model(self, run: Run, *, trained: bool = True) -> "nn.Module":
+        """The run's model in evaluation mode with its best weights, or as it was before training.
+
+        Raises DamagedError where the weights cannot be read.
+        """
+        import torch
+
+        from cnnbench.models import build_model
+
+        config = self.config(run)
+        dataset = self.datasets.load(config.data)
+        torch.manual_seed(config.seed)
+        model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+        if trained:
+            try:
+                model.load_state_dict(run.weights())
+            except RuntimeError as error:
+                raise DamagedError(f"{run.path} holds weights of another model: {error}") from error
+        model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.eval()
+
+    def loader(self, run: Run) -> "Loader":
+        """The run's data as its model sees it, in fp32."""
+        from cnnbench.data.loader import Loader
+
+        config = self.config(run)
+        dataset = self.datasets.load(config.data)
+        return Loader(dataset, config.data, self.device, plugins=config.plugins)
 
     def diverged_note(self) -> str:
         """For the end of a caption: a sentence that names the diverged runs, or nothing."""

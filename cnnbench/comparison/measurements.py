@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import DamagedError, Run, differences, read_json
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
             VariantMeasurements(
                 str(entry["name"]),
                 list(dict.fromkeys(int(seed) for seed in entry["seeds"])),
-                dict(entry["config"]),
+                with_defaults(entry["config"]),
             )
             for entry in plan["variants"]
         ]

@@ -38,7 +38,7 @@ class RecipeRuns:
         self.variants.append({"name": variant, "seeds": list(range(len(right))), "config": CONFIG})
         name = self.name or self.directory.name
         self.directory.mkdir(parents=True, exist_ok=True)
-        plan = {"recipe": name, "title": "T", "question": "Q?", "classes": list("0123456789"), "analyses": []}
+        plan = {"recipe": name, "title": "T", "question": "Q?", "analyses": []}
         (self.directory / "plan.json").write_text(json.dumps({**plan, "variants": self.variants}))
         for seed, count in enumerate(right):
             write_run(self.run(variant, seed), seed, count, **changes)

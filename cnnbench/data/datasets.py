@@ -1,0 +1,31 @@
+"""Data sets loaded once and held one at a time, for a recipe whose variants mostly share one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnbench.data import load_dataset
+
+if TYPE_CHECKING:
+    from cnnbench.data.base import Dataset
+    from cnnbench.recipe.config import DataConfig
+
+
+class Datasets:
+    """Loads data sets from under `root`, and holds one at a time."""
+
+    def __init__(self, root: Path, plugins: Sequence[str] = ()) -> None:
+        self.root = root
+        self.plugins = plugins
+        self._key = ""
+        self._dataset: Dataset | None = None
+
+    def load(self, config: "DataConfig") -> "Dataset":
+        """The data set of a [data] section; CnnbenchError where it is not there or cannot be so cut."""
+        # What happens to batches does not change what is loaded.
+        key = config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
+        if self._dataset is None or key != self._key:
+            self._dataset = None  # never two in memory
+            self._dataset = load_dataset(config, self.root, self.plugins)
+            self._key = key
+        return self._dataset

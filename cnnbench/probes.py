@@ -1,0 +1,72 @@
+"""What is measured of a model at every row of its history: how large the gradients of each layer are."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnbench.data.loader import Loader
+from cnnbench.precision import Precision
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+def probe_batch(loader: Loader) -> tuple[Tensor, Tensor]:
+    """The images every epoch of every seed is probed on: one batch of the train split, not augmented."""
+    train = loader.dataset.train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    images, targets = train.gather(order[: loader.batch_size].to(loader.device))
+    return loader.normalize(images), targets
+
+
+def gradients_by_layer(
+    model: nn.Module, inputs: Tensor, targets: Tensor, precision: Precision
+) -> dict[str, dict[str, float | None]]:
+    """L2 norm and mean absolute value of the gradient of each layer's weight, by the layer's name.
+
+    The loss is the mean cross entropy of the batch; norms use the batch's own statistics, as in training,
+    and dropout is off. Nothing of the model is changed. A value that is not finite is None.
+    """
+    weights = {
+        name: module.weight
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "weight", None), nn.Parameter)
+        and module.weight.dim() > 1  # scales of norms have one dimension: they are no layers here
+        and module.weight.requires_grad
+    }
+    before = [buffer.clone() for buffer in model.buffers()]  # running statistics
+    was_training = model.training
+    model.train()
+    for module in model.modules():
+        if isinstance(module, DROPOUTS):
+            module.eval()
+    try:
+        with precision.autocast():
+            logits = model(inputs)
+        loss = F.cross_entropy(logits.float(), targets)
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    finally:
+        model.train(was_training)
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), before, strict=True):
+                buffer.copy_(value)
+    used = {name: grad.float() for name, grad in zip(weights, gradients, strict=True) if grad is not None}
+    if not used:
+        return {}
+    measured = torch.stack([torch.stack([grad.norm(), grad.abs().mean()]) for grad in used.values()])
+    return {
+        name: {"norm": _finite(norm), "mean_abs": _finite(mean_abs)}
+        for name, (norm, mean_abs) in zip(used, measured.tolist(), strict=True)
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def probe(model: nn.Module, loader: Loader, precision: Precision, epoch: int) -> dict[str, Any]:
+    """One line of probes.jsonl."""
+    inputs, targets = probe_batch(loader)
+    return {"epoch": epoch, "gradients": gradients_by_layer(model, inputs, targets, precision)}
