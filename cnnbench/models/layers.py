@@ -1,10 +1,11 @@
-"""The standard layers a recipe can name, by that name."""
+"""The layers a recipe can name, by that name."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from cnnbench.options import Activation, Norm, Pool
+from cnnbench.models import custom
+from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -15,6 +16,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "mish": lambda: nn.Mish(inplace=True),
+    "swish_leaky": custom.SwishLeaky,
+}
+CONVS: dict[str, type[nn.Conv2d]] = {"standard": nn.Conv2d, "scaled": custom.ScaledConv2d}
+POOLS: dict[str, Callable[[int], nn.Module]] = {
+    "max": nn.MaxPool2d,
+    "avg": nn.AvgPool2d,
+    "lp": custom.LpPool2d,
+    "none": lambda kernel_size: nn.Identity(),
+}
+ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda channels: nn.Identity(),
+    "se": custom.SqueezeExcitation,
 }
 
 
@@ -34,6 +47,19 @@ def activation(name: Activation) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+def conv(
+    name: Conv,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    padding: int | str = 0,
+    bias: bool = True,
+) -> nn.Conv2d:
+    """A convolution; of equal random state all kinds start as the same function."""
+    return CONVS[name](in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+
+
 def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
     """The normalization for (N, C, H, W) inputs, or for (N, C) with dimensions = 0."""
     if name == "batch":
@@ -49,11 +75,12 @@ def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
 
 def pool(name: Pool, kernel_size: int = 2) -> nn.Module:
     """Pooling with a stride equal to its window."""
-    if name == "max":
-        return nn.MaxPool2d(kernel_size)
-    if name == "avg":
-        return nn.AvgPool2d(kernel_size)
-    return nn.Identity()
+    return POOLS[name](kernel_size)
+
+
+def attention(name: Attention, channels: int) -> nn.Module:
+    """What weighs the channels of (N, C, H, W), or the identity."""
+    return ATTENTIONS[name](channels)
 
 
 def dropout(rate: float) -> nn.Module:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Block, Counts, DropRate, Norm, Stem
+from cnnbench.options import Activation, Attention, Block, Conv, Counts, DropRate, Norm, Stem
 
 
 class BasicBlock(nn.Module):
@@ -15,18 +15,28 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int, norm: Norm, activation: Activation) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        norm: Norm,
+        activation: Activation,
+        conv: Conv,
+        attention: Attention,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = layers.conv(conv, in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.norm1 = layers.norm(norm, width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = layers.conv(conv, width, width, 3, padding=1, bias=False)
         self.norm2 = layers.norm(norm, width)
-        self.shortcut = shortcut(in_channels, width, stride, norm)
+        self.attention = layers.attention(attention, width)
+        self.shortcut = shortcut(in_channels, width, stride, norm, conv)
         self.activation = layers.activation(activation)
 
     def forward(self, inputs: Tensor) -> Tensor:
         out = self.activation(self.norm1(self.conv1(inputs)))
-        out = self.norm2(self.conv2(out))
+        out = self.attention(self.norm2(self.conv2(out)))
         result: Tensor = self.activation(out + self.shortcut(inputs))
         return result
 
@@ -36,22 +46,32 @@ class BottleneckBlock(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, norm: Norm, activation: Activation) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        norm: Norm,
+        activation: Activation,
+        conv: Conv,
+        attention: Attention,
+    ) -> None:
         super().__init__()
         out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = layers.conv(conv, in_channels, width, 1, bias=False)
         self.norm1 = layers.norm(norm, width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = layers.conv(conv, width, width, 3, stride=stride, padding=1, bias=False)
         self.norm2 = layers.norm(norm, width)
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv3 = layers.conv(conv, width, out_channels, 1, bias=False)
         self.norm3 = layers.norm(norm, out_channels)
-        self.shortcut = shortcut(in_channels, out_channels, stride, norm)
+        self.attention = layers.attention(attention, out_channels)
+        self.shortcut = shortcut(in_channels, out_channels, stride, norm, conv)
         self.activation = layers.activation(activation)
 
     def forward(self, inputs: Tensor) -> Tensor:
         out = self.activation(self.norm1(self.conv1(inputs)))
         out = self.activation(self.norm2(self.conv2(out)))
-        out = self.norm3(self.conv3(out))
+        out = self.attention(self.norm3(self.conv3(out)))
         result: Tensor = self.activation(out + self.shortcut(inputs))
         return result
 
@@ -59,12 +79,12 @@ class BottleneckBlock(nn.Module):
 BLOCKS: dict[Block, type[BasicBlock | BottleneckBlock]] = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 
 
-def shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:
+def shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm, conv: Conv) -> nn.Module:
     """The identity, or 1x1 convolution and norm where the shape changes."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), layers.norm(norm, out_channels)
+        layers.conv(conv, in_channels, out_channels, 1, stride, bias=False), layers.norm(norm, out_channels)
     )
 
 
@@ -72,7 +92,8 @@ class ResNet(nn.Module):
     """Stem, one stage for each width (all but the first start with stride 2), global average pooling, linear.
 
     `blocks` counts the blocks of each stage. The stem "3x3" keeps the size, "7x7" halves it; `stem_pool`
-    adds a 3x3 max pool with stride 2.
+    adds a 3x3 max pool with stride 2. `conv` is the kind of all convolutions, shortcuts and stem included;
+    `attention` stands at the end of each block's residual branch, before the addition (Hu et al. 2018).
     """
 
     def __init__(
@@ -85,8 +106,10 @@ class ResNet(nn.Module):
         blocks: Counts = [3, 3, 3],  # noqa: B006
         stem: Stem = "3x3",
         stem_pool: bool = False,
+        conv: Conv = "standard",
         norm: Norm = "batch",
         activation: Activation = "relu",
+        attention: Attention = "none",
         dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
@@ -98,7 +121,7 @@ class ResNet(nn.Module):
         channels = widths[0]
         kernel_size, stride = (3, 1) if stem == "3x3" else (7, 2)
         self.stem = nn.Sequential(
-            nn.Conv2d(in_shape[0], channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
+            layers.conv(conv, in_shape[0], channels, kernel_size, stride, kernel_size // 2, bias=False),
             layers.norm(norm, channels),
             layers.activation(activation),
             nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity(),
@@ -109,7 +132,7 @@ class ResNet(nn.Module):
             stage: list[nn.Module] = []
             for position in range(num_blocks):
                 stride = 2 if index > 0 and position == 0 else 1
-                stage.append(make_block(channels, width, stride, norm, activation))
+                stage.append(make_block(channels, width, stride, norm, activation, conv, attention))
                 channels = width * make_block.expansion
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)

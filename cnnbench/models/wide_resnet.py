@@ -4,20 +4,28 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Count, DropRate
+from cnnbench.options import Activation, Count, DropRate, Norm
 
 
 class PreActivationBlock(nn.Module):
-    """BN-ReLU-conv twice, with dropout, beside the shortcut; a 1x1 shortcut starts after the first ReLU."""
+    """Norm-activation-conv twice, with dropout; a 1x1 shortcut starts after the first activation."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: Norm,
+        activation: Activation,
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.norm1 = layers.norm(norm, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = layers.norm(norm, out_channels)
         self.dropout = layers.dropout(dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.activation = layers.activation("relu")
+        self.activation = layers.activation(activation)
         self.shortcut = (
             None
             if in_channels == out_channels and stride == 1
@@ -25,7 +33,9 @@ class PreActivationBlock(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        activated = self.activation(self.norm1(inputs))
+        normed = self.norm1(inputs)
+        # Activations work in place, and without a norm it would be on what the shortcut needs.
+        activated = self.activation(normed.clone() if normed is inputs else normed)
         residual = inputs if self.shortcut is None else self.shortcut(activated)
         out = self.dropout(self.activation(self.norm2(self.conv1(activated))))
         result: Tensor = self.conv2(out) + residual
@@ -42,6 +52,8 @@ class WideResNet(nn.Module):
         *,
         depth: Count = 16,
         widen_factor: Count = 4,
+        norm: Norm = "batch",
+        activation: Activation = "relu",
         dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
@@ -57,12 +69,14 @@ class WideResNet(nn.Module):
             stage = []
             for position in range(num_blocks):
                 stride = first_stride if position == 0 else 1
-                stage.append(PreActivationBlock(channels, width * widen_factor, stride, dropout))
+                stage.append(
+                    PreActivationBlock(channels, width * widen_factor, stride, norm, activation, dropout)
+                )
                 channels = width * widen_factor
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
-        self.norm = nn.BatchNorm2d(channels)
-        self.activation = layers.activation("relu")
+        self.norm = layers.norm(norm, channels)
+        self.activation = layers.activation(activation)
         self.head = layers.GlobalHead(channels, num_classes)
         layers.init_he(self)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnbench.models import layers
-from cnnbench.options import Activation, Norm, Pool
+from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 
 REFERENCES: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": lambda x: torch.where(x > 0, x, 0),
@@ -20,6 +20,7 @@ REFERENCES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
     "tanh": lambda x: (torch.exp(2 * x) - 1) / (torch.exp(2 * x) + 1),
     "mish": lambda x: x * torch.tanh(torch.log(1 + torch.exp(x))),
+    "swish_leaky": lambda x: (x / (1 + torch.exp(-x)) + torch.where(x > 0, x, 0.01 * x)) / 2,
 }
 
 
@@ -75,13 +76,43 @@ def test_norm_none_changes_nothing(dimensions: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("max", [[6.0, 8.0]]), ("avg", [[3.5, 5.5]]), ("none", None)],
+    [
+        ("max", [[6.0, 8.0]]),
+        ("avg", [[3.5, 5.5]]),
+        # sqrt(1 + 4 + 25 + 36) and sqrt(9 + 16 + 49 + 64)
+        ("lp", [[66**0.5, 138**0.5]]),
+        ("none", [[1.0, 2, 3, 4], [5, 6, 7, 8]]),
+    ],
     ids=get_args(Pool),
 )
-def test_pool(name: Pool, expected: list[list[float]] | None) -> None:
+def test_pool(name: Pool, expected: list[list[float]]) -> None:
     image = torch.tensor([[[[1.0, 2, 3, 4], [5, 6, 7, 8]]]])
-    pooled = layers.pool(name)(image)
-    assert pooled.tolist() == (image.tolist() if expected is None else [[expected]])
+    torch.testing.assert_close(layers.pool(name)(image), torch.tensor([[expected]]))
+
+
+@pytest.mark.parametrize("name", get_args(Conv))
+def test_every_conv_starts_as_the_same_function(name: Conv) -> None:
+    torch.manual_seed(1)
+    expected = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    torch.manual_seed(1)
+    made = layers.conv(name, 3, 5, 3, stride=2, padding=1)
+    images = torch.randn(2, 3, 7, 6)
+    assert isinstance(made, nn.Conv2d)  # so that init_he and analyses find it
+    assert torch.equal(made(images), expected(images))
+    assert sum(p.numel() for p in made.parameters()) == 3 * 5 * 9 + 5 + (5 if name == "scaled" else 0)
+    assert layers.conv(name, 3, 5, 3, bias=False).bias is None
+
+
+@pytest.mark.parametrize(
+    ("name", "num_params"), [("none", 0), ("se", 2 * 32 * 2 + 32 + 2)], ids=get_args(Attention)
+)
+def test_attention(name: Attention, num_params: int) -> None:
+    module = layers.attention(name, 32)
+    assert sum(parameter.numel() for parameter in module.parameters()) == num_params
+    images = torch.rand(2, 32, 4, 4)
+    gates = module(images) / images  # one number between 0 and 1 for each channel
+    torch.testing.assert_close(gates, gates[:, :, :1, :1].expand_as(gates))
+    assert (gates.min() == 1) if name == "none" else (0 < gates.min() < gates.max() < 1)
 
 
 def test_dropout_of_nothing_is_no_layer() -> None:
@@ -96,9 +127,10 @@ def test_dropout_drops_its_share_and_scales_the_rest() -> None:
     assert (outputs == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
 
 
-def test_init_he_has_variance_two_by_fan_out() -> None:
+@pytest.mark.parametrize("name", get_args(Conv))
+def test_init_he_has_variance_two_by_fan_out(name: Conv) -> None:
     torch.manual_seed(0)
-    conv = nn.Conv2d(32, 128, 3)
+    conv = layers.conv(name, 32, 128, 3)
     layers.init_he(nn.Sequential(conv))
     assert conv.weight.var().item() == pytest.approx(2 / (128 * 9), rel=0.05)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cnnbench.models import build_model
-from cnnbench.options import Activation, Norm, Pool
+from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 from cnnbench.recipe.config import Named
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -16,15 +16,20 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet": {"widths": [4, 8], "blocks": [1, 1]},
     "wide_resnet": {"depth": 10, "widen_factor": 1},
 }
+HAND_WRITTEN = {"conv": "scaled", "attention": "se", "activation": "swish_leaky"}
 OPTIONS = [
-    *((name, "norm", value) for name in ("mlp", "cnn", "resnet") for value in get_args(Norm)),
-    *((name, "activation", value) for name in ("mlp", "cnn", "resnet") for value in get_args(Activation)),
+    *((name, "norm", value) for name in SMALL for value in get_args(Norm)),
+    *((name, "activation", value) for name in SMALL for value in get_args(Activation)),
+    *((name, "conv", value) for name in ("cnn", "resnet") for value in get_args(Conv)),
+    *((name, "attention", value) for name in ("cnn", "resnet") for value in get_args(Attention)),
     *(("cnn", "pool", value) for value in get_args(Pool)),
     *((name, "dropout", 0.5) for name in SMALL),
     ("mlp", "widths", [5]),
     ("cnn", "convs", 2),
+    ("cnn", "convs", [1, 3]),
     ("cnn", "kernel_size", 1),
     ("cnn", "kernel_size", 5),
+    ("cnn", "kernel_size", [5]),
     ("cnn", "head", []),
     ("cnn", "head", [7, 5]),
     ("cnn", "global_pool", True),
@@ -84,6 +89,8 @@ def test_the_seed_makes_the_weights(name: str) -> None:
         pytest.param("resnet", {}, id="resnet"),
         pytest.param("resnet", {"block": "bottleneck", "norm": "group"}, id="bottleneck group norm"),
         pytest.param("wide_resnet", {"depth": 10, "widen_factor": 2}, id="wide_resnet"),
+        pytest.param("cnn", HAND_WRITTEN | {"pool": "lp", "norm": "batch"}, id="cnn of hand-written layers"),
+        pytest.param("resnet", HAND_WRITTEN, id="resnet of hand-written layers"),
     ],
 )
 def test_bf16_and_channels_last_agree_with_fp32(name: str, options: dict[str, Any]) -> None:

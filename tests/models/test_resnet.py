@@ -34,6 +34,12 @@ def randomize_statistics(model: nn.Module) -> None:
         pytest.param(RESNET18 | IMAGENET_STEM, 1000, 11_689_512, id="ResNet-18, ImageNet"),
         pytest.param(RESNET18 | {"blocks": [3, 4, 6, 3]} | IMAGENET_STEM, 1000, 21_797_672, id="ResNet-34"),
         pytest.param(RESNET50 | IMAGENET_STEM, 1000, 25_557_032, id="ResNet-50"),
+        # as timm has it; Hu et al. say about 2.5 M more
+        pytest.param(RESNET50 | IMAGENET_STEM | {"attention": "se"}, 1000, 28_088_024, id="SE-ResNet-50"),
+        # a scale for each channel: of the stem and 6 convolutions, twice of 6 and a shortcut
+        pytest.param({"conv": "scaled"}, 10, 272_474 + 7 * (16 + 32 + 64), id="scaled convolutions"),
+        # a mix for each of 9 blocks and the stem
+        pytest.param({"activation": "swish_leaky"}, 10, 272_474 + 10, id="swish_leaky"),
     ],
 )
 def test_num_params(options: dict[str, Any], num_classes: int, expected: int) -> None:
@@ -60,6 +66,23 @@ def test_equals_torchvision_with_the_same_weights(
     ours = ResNet((3, 64, 64), num_classes, **options, **IMAGENET_STEM)
     names, values = list(ours.state_dict()), list(theirs.state_dict().values())
     ours.load_state_dict(dict(zip(names, values, strict=True)))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs.eval()(images)
+        logits = ours.eval()(images)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+def test_attention_equals_timm_with_the_same_weights() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    theirs = timm.create_model("seresnet50", num_classes=1000)
+    randomize_statistics(theirs)
+    ours = ResNet((3, 64, 64), 1000, attention="se", **RESNET50, **IMAGENET_STEM)
+    values = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
+    ours.load_state_dict({name: value.view(own.shape) for (name, own), value in values})
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         expected = theirs.eval()(images)

@@ -1,11 +1,14 @@
 """Wide residual networks: published sizes, structure, and depths that cannot be."""
 
+from typing import Any, get_args
+
 import pytest
 import torch
 from torch import nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.wide_resnet import WideResNet
+from cnnbench.options import Norm
 
 
 @pytest.mark.parametrize(
@@ -42,14 +45,31 @@ def test_shapes() -> None:
     assert model(images).shape == (2, 7)
 
 
-def test_a_block_without_its_last_convolution_is_the_identity() -> None:
-    model = WideResNet((3, 8, 8), 10, depth=16, widen_factor=1).eval()
+@pytest.mark.parametrize("norm", get_args(Norm))
+def test_a_block_without_its_last_convolution_is_the_identity(norm: Norm) -> None:
+    model = WideResNet((3, 8, 8), 10, depth=16, widen_factor=1, norm=norm).eval()
     block = model.stages[0][1]  # type: ignore[index]
     nn.init.zeros_(block.conv2.weight)
     inputs = torch.randn(2, 16, 8, 8)
     before = inputs.clone()
     assert torch.equal(block(inputs), before)
     assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param({"norm": "group"}, 2_748_890, id="group norm"),
+        # a scale and a shift less for every channel of 13 norms
+        pytest.param({"norm": "none"}, 2_748_890 - 2 * (16 + 4 * (64 + 128 + 256)), id="no norm"),
+        # a mix for each of 6 blocks and the end
+        pytest.param({"activation": "swish_leaky"}, 2_748_890 + 7, id="swish_leaky"),
+    ],
+)
+def test_num_params_with_options(options: dict[str, Any], expected: int) -> None:
+    with torch.device("meta"):
+        model = WideResNet((3, 32, 32), 10, **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
 @pytest.mark.parametrize("depth", [1, 4, 9, 15, 17, 20])
