@@ -7,18 +7,32 @@ import shlex
 import signal
 import sys
 import threading
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cnnbench import console
+from cnnbench.arguments import (
+    CompareFormat,
+    DataDir,
+    Device,
+    Kind,
+    NumSeeds,
+    Only,
+    PrecisionChoice,
+    Quick,
+    RecipePaths,
+    RunsDir,
+    Settings,
+    ShowFormat,
+)  # fmt: skip
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
     from cnnbench.data.base import Source
     from cnnbench.recipe import Recipe
+    from cnnbench.runner import Reported
 
 app = typer.Typer(
     name="cnnbench",
@@ -30,64 +44,6 @@ app = typer.Typer(
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class PrecisionChoice(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class CompareFormat(StrEnum):
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-
-
-class ShowFormat(StrEnum):
-    table = "table"
-    json = "json"
-
-
-class Kind(StrEnum):
-    recipes = "recipes"
-    models = "models"
-    datasets = "datasets"
-    analyses = "analyses"
-    optimizers = "optimizers"
-    schedules = "schedules"
-    augmentations = "augmentations"
-
-
-RecipePaths = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE...", help="TOML files, run one after another.")
-]
-RunsDir = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Where data sets are; else CNNBENCH_DATA, else data/."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Overrides a setting, such as train.epochs=2. Repeatable."
-    ),
-]
-NumSeeds = Annotated[
-    int | None, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many seeds.")
-]
-Only = Annotated[
-    list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
-]
-Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -142,7 +98,7 @@ def recipe(
         for each in loaded:
             rows = [
                 (run.variant, run.seed, decision.action, decision.reason)
-                for run, decision in decide_runs(each, runs, fresh)
+                for run, decision in decide_runs(each, runs, fresh, data_dir=data)
             ]
             console.print_table(each.title, ["variant", "seed", "would", "because"], rows, left=4)
         return
@@ -166,7 +122,6 @@ def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> s
 
 def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
     """Runs a recipe before the user's eyes; whether every run of it is complete."""
-    from cnnbench import views
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
 
@@ -177,11 +132,51 @@ def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, devic
     except KeyboardInterrupt:
         console.say(f"interrupted: {follower.saved}", "yellow")
         raise typer.Exit(INTERRUPTED) from None
+    show_outcome(loaded, outcome)
+    return not outcome.failures
+
+
+def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
+    """The comparison, what it says of the recipe's claims, and where the report is."""
+    from cnnbench import views
+    from cnnbench.comparison.claims import judge
+
     if outcome.comparison is not None:
         views.show_comparison(outcome.comparison)
+        views.show_claims(judge(outcome.comparison, [claim.model_dump() for claim in loaded.claims]))
     if outcome.report is not None:
         console.say(f"report: {outcome.report}")
-    return not outcome.failures
+
+
+@app.command()
+def report(
+    recipes: RecipePaths,
+    settings: Settings = None,
+    seeds: NumSeeds = None,
+    quick: Quick = False,
+    device: Annotated[Device, typer.Option(help="Where to look into models.")] = Device.auto,
+    data: DataDir = None,
+    runs: RunsDir = Path("runs"),
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Copies the report with its pictures there too."),
+    ] = None,
+) -> None:
+    """Writes the report of finished runs anew, and trains nothing.
+
+    Example: `cnnbench report recipes/1_1_mnist.toml --save docs/results`
+    """
+    from cnnbench.publish import publish
+    from cnnbench.recipe import load_recipe
+    from cnnbench.runner import report_recipe
+
+    for path in recipes:
+        loaded = load_recipe(path, settings or (), quick=quick, seeds=seeds)
+        command = typed(path, list(settings or []), quick, seeds)
+        outcome = report_recipe(loaded, runs_dir=runs, data_dir=data, device=device.value, command=command)
+        show_outcome(loaded, outcome)
+        if save is not None:
+            console.say(f"saved: {publish(outcome.directory, loaded.directory, save)}")
 
 
 @app.command()

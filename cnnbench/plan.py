@@ -4,19 +4,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnnbench import catalog
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
+from cnnbench.matching import solve
+from cnnbench.models.failures import naming_failures
 from cnnbench.models.summary import check_limits, summarize_config
-from cnnbench.recipe.config import Recipe
-from cnnbench.signatures import is_file_target
+from cnnbench.recipe.config import Match, Recipe
 
 
 def describe_plan(recipe: Recipe, data_root: Path) -> dict[str, Any]:
     """Every variant with its resolved settings, sizes for one image, and layers: plain values for JSON.
 
-    Raises CnnbenchError where a model cannot be built or exceeds its limits.
+    Raises CnnbenchError where a model cannot be built or matched, or exceeds its limits.
     """
+    recipe = solve(recipe, data_root)
     return {
         "recipe": recipe.directory,
         "title": recipe.title,
@@ -33,19 +34,11 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
     variant = recipe.variants[index]
     in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
     try:
-        summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
+        with naming_failures(variant.model, in_shape, recipe.plugins):
+            summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)
     except CnnbenchError as error:
         raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
-    except Exception as error:
-        target = catalog.target("model", variant.model.name, recipe.plugins)
-        if not is_file_target(target):
-            raise  # a fault of ours, not of the user's own model
-        size = "×".join(map(str, in_shape))
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise CnnbenchError(
-            f"{recipe.path}: variant {variant.name!r}: {target} fails on an image of {size}: {reason}"
-        ) from error
     return {
         "name": variant.name,
         "seeds": variant.seeds,
@@ -54,5 +47,10 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         "in_shape": list(in_shape),
         "output_shape": list(summary.output_shape),
         **variant.model_dump(mode="json", include={"data", "model", "train", "limits"}),
+        "match": None if variant.match is None else describe_match(variant.match),
         "layers": [asdict(layer) for layer in summary.layers],
     }
+
+
+def describe_match(match: Match) -> dict[str, Any]:
+    return {**match.model_dump(mode="json"), "difference_percent": 100 * match.difference}

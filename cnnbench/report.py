@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench import files
 from cnnbench.comparison import formats
+from cnnbench.comparison.claims import RULE, judge
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
 from cnnbench.runs import flatten
 
@@ -78,6 +79,8 @@ def write_report(
         "title": plan["title"],
         "question": plan["question"],
         "answer": comparison.conclusions(),
+        "claims": judge(comparison, plan.get("claims", ())),
+        "rule": RULE,
         "results": results,
         "sections": sections,
         "cautions": cautions(plan, comparison),
@@ -171,7 +174,7 @@ def _write_items(
         else:
             files.write(directory / file, _csv(item.columns, item.rows))
             right = [all(not isinstance(row[i], str) for row in item.rows) for i in range(len(item.columns))]
-            rows = [[_cell(cell) for cell in row] for row in item.rows]
+            rows = [[_cell(cell) for cell in row] for row in item.rows] if item.in_report else []
             shown.append(_TextTable(list(item.columns), rows, right, item.title, item.caption, file))
     return shown
 
@@ -187,7 +190,9 @@ def _cell(value: "Cell") -> str:
         return DASH
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.2f}" if isinstance(value, float) else value
+    if isinstance(value, float):
+        return f"{value:,.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+    return value
 
 
 def _results(comparison: "Comparison") -> _TextTable:
@@ -283,19 +288,26 @@ def _differences(plan: Mapping[str, Any]) -> _TextTable:
 
 
 def _hardware(subject: "Subject") -> _TextTable:
-    """Where and how the runs were trained: a line for each combination."""
-    found: dict[tuple[str, ...], int] = {}
+    """Where, how and when the runs were trained: a line for each combination of the first two."""
+    found: dict[tuple[str, ...], list[str]] = {}
     for result in _run_results(subject):
         device = result.get("device") or {}
         key = (
             str(device.get("name") or DASH), str(device.get("type") or DASH),
             str(device.get("threads") or DASH), str(result.get("precision") or DASH),
         )  # fmt: skip
-        found[key] = found.get(key, 0) + 1
-    rows = [[*key, str(count)] for key, count in found.items()]
+        found.setdefault(key, []).append(str(result.get("finished") or "")[:10])  # the day
+    rows = [[*key, str(len(days)), _period(days)] for key, days in found.items()]
     return _TextTable(
-        ["hardware", "device", "threads", "precision", "runs"], rows, [False, False, True, False, True]
+        ["hardware", "device", "threads", "precision", "runs", "finished"],
+        rows,
+        [False, False, True, False, True, False],
     )
+
+
+def _period(days: Sequence[str]) -> str:
+    known = sorted({day for day in days if day})
+    return " to ".join(dict.fromkeys((known[0], known[-1]))) if known else DASH
 
 
 def _versions(subject: "Subject") -> _TextTable:

@@ -1,22 +1,23 @@
 """Runs a recipe: which runs are missing, train them, analyse, report."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cnnbench import files
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
 
 if TYPE_CHECKING:
     import torch
 
     from cnnbench.comparison import Comparison
-    from cnnbench.data.base import Dataset
+    from cnnbench.data.datasets import Datasets
     from cnnbench.job import JobEvent
-    from cnnbench.recipe.config import DataConfig, Recipe, RunConfig
+    from cnnbench.recipe.config import Recipe, RunConfig
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def iterate_recipe(
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
     from cnnbench.data import data_root
+    from cnnbench.data.datasets import Datasets
     from cnnbench.job import OutOfMemoryError, train_run
+    from cnnbench.matching import solve
     from cnnbench.plan import describe_plan
     from cnnbench.precision import choose_device
 
@@ -119,10 +122,10 @@ def iterate_recipe(
     directory = runs_dir / recipe.directory
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
+    recipe = solve(recipe, root)
     describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
     try_out(recipe, datasets, target)
-    classes = datasets.load(recipe.variants[0].data).classes
-    write_plan(recipe, directory, classes, command)
+    write_plan(recipe, directory, command)
     failures: list[Failed] = []
     configs = recipe.run_configs()
     for index, config in enumerate(configs, start=1):
@@ -142,7 +145,35 @@ def iterate_recipe(
         except (BusyError, OutOfMemoryError) as error:
             failures.append(Failed(run, str(error)))
             yield failures[-1]
-    yield report(recipe, directory, failures)
+    yield report(recipe, directory, datasets, target, failures)
+
+
+def report_recipe(
+    recipe: "Recipe",
+    *,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    device: str = "auto",
+    command: str = "",
+) -> Reported:
+    """Analyses the finished runs of a recipe and writes its report, and trains nothing.
+
+    Raises CnnbenchError where none of its runs is complete.
+    """
+    from cnnbench.data import data_root
+    from cnnbench.data.datasets import Datasets
+    from cnnbench.matching import solve
+    from cnnbench.precision import choose_device
+
+    directory = runs_dir / recipe.directory
+    recipe = solve(recipe, data_root(data_dir))
+    if not any(decision.action == "reuse" for _, decision in decide_runs(recipe, runs_dir)):
+        raise CnnbenchError(
+            f"{recipe.path}: no finished run of these settings in {directory}; train it first "
+            f"(cnnbench recipe {recipe.path})"
+        )
+    write_plan(recipe, directory, command)
+    return report(recipe, directory, Datasets(data_root(data_dir), recipe.plugins), choose_device(device), [])
 
 
 def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> None:
@@ -162,45 +193,29 @@ def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> N
             raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
 
 
-class Datasets:
-    """Loads data sets once each, and holds one at a time."""
-
-    def __init__(self, root: Path, plugins: Sequence[str] = ()) -> None:
-        self.root = root
-        self.plugins = plugins
-        self._key = ""
-        self._dataset: Dataset | None = None
-
-    def load(self, config: "DataConfig") -> "Dataset":
-        from cnnbench.data import load_dataset
-
-        # What happens to batches does not change what is loaded.
-        key = config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
-        if self._dataset is None or key != self._key:
-            self._dataset = None  # never two in memory
-            self._dataset = load_dataset(config, self.root, self.plugins)
-            self._key = key
-        return self._dataset
-
-
-def decide_runs(recipe: "Recipe", runs_dir: Path, fresh: bool = False) -> list[tuple[Run, Decision]]:
+def decide_runs(
+    recipe: "Recipe", runs_dir: Path, fresh: bool = False, *, data_dir: Path | None = None
+) -> list[tuple[Run, Decision]]:
     """What `run_recipe` would do with each run; nothing is changed."""
+    from cnnbench.data import data_root
+    from cnnbench.matching import solve
+
     decided = []
-    for config in recipe.run_configs():
+    for config in solve(recipe, data_root(data_dir)).run_configs():
         run = Run(runs_dir / recipe.directory / config.variant / f"seed{config.seed}")
         decided.append((run, decide(run, config, fresh)))
     return decided
 
 
-def write_plan(recipe: "Recipe", directory: Path, classes: Sequence[str], command: str) -> None:
+def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
     """Writes what this directory is going to hold, and the recipe as it was read."""
     plan = {
         "recipe": recipe.directory,
         "command": command,
         "title": recipe.title,
         "question": recipe.question,
-        "classes": list(classes),
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
+        "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
         "variants": [
             {
                 "name": variant.name,
@@ -221,7 +236,7 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
             return Decision("replace", "there are files of a run, but no config.json says of which")
         return Decision("train", "not trained yet")
     try:
-        changed = differences(run.config(), config.model_dump(mode="json"))
+        changed = differences(run.config(), with_defaults(config.model_dump(mode="json")))
         result = run.result()
         if fresh:
             return Decision("replace", "--fresh was given")
@@ -229,10 +244,7 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
             return Decision("replace", "its settings changed: " + ", ".join(changed))
         if result is None:
             return Decision("resume", "not complete yet")
-        run.history()
-        if result.get("status") == "complete":
-            run.predictions()
-            run.check_weights()
+        run.check()
     except DamagedError as error:
         return Decision("replace", f"a file is damaged: {error}")
     return Decision("reuse", "complete")
@@ -247,7 +259,13 @@ def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notic
         run.write_config(config.model_dump(mode="json"))
 
 
-def report(recipe: "Recipe", directory: Path, failures: list[Failed]) -> Reported:
+def report(
+    recipe: "Recipe",
+    directory: Path,
+    datasets: "Datasets",
+    device: "torch.device",
+    failures: list[Failed],
+) -> Reported:
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
     from cnnbench.analyses.base import Analysis, Subject
@@ -258,7 +276,7 @@ def report(recipe: "Recipe", directory: Path, failures: list[Failed]) -> Reporte
     if not runs:
         return Reported(directory, None, None, failures)
     plan = read_json(directory / "plan.json")
-    subject = Subject(plan["recipe"], plan["title"], runs, plan["classes"])
+    subject = Subject(plan["recipe"], plan["title"], runs, datasets, device)
     analysed = []
     for named in recipe.analyses:
         make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
@@ -282,13 +300,10 @@ def complete_runs(directory: Path) -> list[Run]:
 def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
     """Whether a run of these settings is there, whole."""
     try:
-        result = run.result()
-        if result is None:
+        if run.result() is None:
             return False
-        run.history()
-        if result["status"] == "complete":
-            run.predictions()
+        run.check()
         config = run.config()
     except DamagedError:
         return False
-    return not differences({key: config.get(key) for key in settings}, settings)
+    return not differences({key: config.get(key) for key in settings}, with_defaults(settings))

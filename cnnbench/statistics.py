@@ -40,6 +40,10 @@ class PairedTest:
     p_value: float
     method: str
 
+    def turned(self) -> "PairedTest":
+        """The same test of b - a."""
+        return PairedTest(-self.difference, -self.high, -self.low, self.p_value, self.method)
+
 
 def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
     """The mean over seeds with Student's t interval: training noise only, each seed having the same images.

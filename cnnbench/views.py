@@ -1,11 +1,13 @@
 """Comparisons and plans as tables on stdout."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cnnbench import console
 from cnnbench.comparison import Comparison
+from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
@@ -27,6 +29,13 @@ def show_comparison(comparison: Comparison) -> None:
         notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
     console.print_lines([note for note in notes if note])
     console.print_lines([f"- {sentence}" for sentence in [*comparison.conclusions(), *comparison.problems]])
+
+
+def show_claims(claims: Sequence[Judgement]) -> None:
+    """Each claim with its verdict and the tests behind it, on stdout."""
+    for claim in claims:
+        console.print_lines([f"- {claim.verdict.capitalize()}: {claim.claim}"])
+        console.print_lines([f"    {sentence}" for sentence in claim.evidence])
 
 
 def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
@@ -54,6 +63,7 @@ def show_plan(plan: dict[str, Any]) -> None:
         rows.append([each["name"], len(each["seeds"]), each["train"]["epochs"], *size, *shapes])
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
+    show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
     for each in plan["variants"]:
         console.print_table(
             each["name"],
@@ -67,6 +77,19 @@ def show_plan(plan: dict[str, Any]) -> None:
         )  # fmt: skip
         settings = {**each["data"], **{f"train.{key}": value for key, value in each["train"].items()}}
         console.print_lines([f"  model    {compact(each['model'])}", f"  settings {compact(settings)}", ""])
+
+
+def show_matches(matches: dict[str, dict[str, Any]]) -> None:
+    """Which widths were found for which variant; nothing where none was matched."""
+    if not matches:
+        return
+    rows = [
+        [variant, match["like"], json.dumps(match["widths"]), f"{match['num_params']:,}",
+         f"{match['target_params']:,}", f"{match['difference_percent']:+.2f}"]
+        for variant, match in matches.items()
+    ]  # fmt: skip
+    columns = ["variant", "like", "widths found", "parameters", "parameters of like", "difference (%)"]
+    console.print_table("Widths that match parameters", columns, rows, left=3)
 
 
 def shape(sizes: list[int]) -> str:

@@ -43,6 +43,11 @@ model = {name = "mlp", widths = [8]}
 [[variants]]
 name = "wide"
 model = {name = "mlp", widths = [16]}
+
+[[claims]]
+text = "Wider is better."
+better = ["wide"]
+than = ["narrow"]
 """
 VARIANT = '[[variants]]\nname = "a"\nmodel = "mlp"\n'
 DATA = '[data]\nname = "digits"\n'
@@ -205,6 +210,8 @@ def test_recipe_trains_and_answers(trained: Trained) -> None:
     assert done.returncode == 0, done.stderr
     assert "narrow" in done.stdout
     assert "Highest test accuracy" in done.stdout
+    assert re.search(r"^- (Undecided|Supported|Contradicted): Wider is better\.$", done.stdout, re.MULTILINE)
+    assert "    wide against narrow: " in done.stdout
     assert "epoch 1: val accuracy" in done.stderr
     assert "epoch 1:" not in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
@@ -221,6 +228,34 @@ def test_the_same_command_again_trains_nothing(trained: Trained, cnnbench: Comma
     assert done.code == 0
     assert done.err.count("complete already") == 4
     assert "epoch 1:" not in done.err
+
+
+def test_report_writes_it_anew_and_copies_it(trained: Trained, cnnbench: Command, tmp_path: Path) -> None:
+    folder, first = trained
+    report = folder / "runs/tiny/report.md"
+    before = report.read_text(encoding="utf-8")
+    report.unlink()
+    done = cnnbench("report", folder / "tiny.toml", "--runs", folder / "runs", "--save", tmp_path / "answers")
+    assert done.code == 0, done.err
+    assert "epoch 1:" not in done.err
+    assert [line for line in done.out.splitlines() if line.startswith("- ")] == [
+        line for line in first.stdout.splitlines() if line.startswith("- ")
+    ]
+    assert "## Claims" in report.read_text(encoding="utf-8")
+    copied = (tmp_path / "answers/tiny.md").read_text(encoding="utf-8")
+    assert "](tiny/figures/learning_curves_accuracy.png)" in copied
+    assert (tmp_path / "answers/tiny/figures/learning_curves_accuracy.png").is_file()
+    assert before.partition("## Results")[0] == report.read_text(encoding="utf-8").partition("## Results")[0]
+
+
+def test_a_report_needs_finished_runs(cnnbench: Command, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY, encoding="utf-8")
+    done = cnnbench("report", file, "--runs", tmp_path / "runs")
+    assert_one_message(done)
+    assert "no finished run of these settings in" in done.err
+    assert "train it first (cnnbench recipe" in done.err
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_dry_run_changes_nothing(cnnbench: Command, tmp_path: Path) -> None:
@@ -356,7 +391,7 @@ def test_version(cnnbench: Command) -> None:
     assert re.fullmatch(r"cnnbench \d+\.\d+\.\d+\n", cnnbench("--version").out)
 
 
-@pytest.mark.parametrize("command", ["recipe", "compare", "show", "list", "data"])
+@pytest.mark.parametrize("command", ["recipe", "report", "compare", "show", "list", "data"])
 def test_help_has_an_example(command: str, cnnbench: Command) -> None:
     done = cnnbench(command, "--help")
     assert done.code == 0
@@ -365,7 +400,7 @@ def test_help_has_an_example(command: str, cnnbench: Command) -> None:
 
 def test_help_lists_the_commands(cnnbench: Command) -> None:
     done = cnnbench("--help")
-    assert all(command in done.out for command in ("recipe", "compare", "show", "list", "data"))
+    assert all(command in done.out for command in ("recipe", "report", "compare", "show", "list", "data"))
 
 
 @pytest.mark.parametrize("arguments", ["list", "show --schema"])

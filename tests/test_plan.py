@@ -63,6 +63,22 @@ def test_plan_is_json(tmp_path: Path) -> None:
     assert restored["variants"][1]["layers"][0]["output_shape"] == [16, 32, 32]
 
 
+def test_a_match_stands_in_the_plan(tmp_path: Path) -> None:
+    # one hidden layer has 3,083 w + 10 parameters
+    text = TEXT.replace('{name = "wide_resnet"}', '{name = "mlp", widths = [99]}\nmatch_params.like = "mlp"')
+    mlp, matched = describe_plan(recipe(tmp_path, text), tmp_path)["variants"]
+    assert mlp["match"] is None
+    assert matched["match"] == {
+        "like": "mlp",
+        "target_params": 12_342,
+        "widths": [4],
+        "num_params": 12_342,
+        "difference_percent": 0.0,
+    }
+    assert (matched["model"]["widths"], matched["num_params"]) == ([4], 12_342)
+    assert list(matched["layers"][0]["output_shape"]) == [4]
+
+
 def test_only_the_variants_asked_for(tmp_path: Path) -> None:
     plan = describe_plan(recipe(tmp_path, only=["wide"]), tmp_path)
     assert [variant["name"] for variant in plan["variants"]] == ["wide"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cnnbench.matching import solve
 from cnnbench.models import build_model
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Recipe, Variant, load_recipe
@@ -20,7 +21,7 @@ each_recipe = pytest.mark.parametrize(
 
 @lru_cache
 def plan_of(path: Path) -> tuple[Recipe, dict[str, Any]]:
-    recipe = load_recipe(path)
+    recipe = solve(load_recipe(path), ROOT / "data")
     return recipe, describe_plan(recipe, ROOT / "data")
 
 

@@ -78,6 +78,7 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
         "name": "linear", "seeds": [0, 1], "num_params": 650, "macs": 640, "in_shape": [1, 8, 8],
         "output_shape": [10], "layers": [layer], "data": {"name": "digits", "limit": None},
         "model": {"name": "linear", "bias": True}, "train": {"epochs": 3, "lr": 0.001},
+        "match": None,
     }  # fmt: skip
     views.show_plan({"title": "Digits", "question": "Which?", "variants": [variant]})
     out = capsys.readouterr().out
@@ -85,3 +86,17 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert 'name = "digits", train.epochs = 3, train.lr = 0.001' in out
     assert "limit" not in out
+
+
+def test_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    match = {
+        "like": "3x3", "target_params": 357_034, "widths": [24, 49, 99], "num_params": 356_989,
+        "difference_percent": -0.0126,
+    }  # fmt: skip
+    views.show_matches({"5x5": match})
+    out = capsys.readouterr().out
+    (row,) = [line for line in out.splitlines() if "5x5" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["5x5", "3x3", "[24, 49, 99]", "356,989", "357,034", "-0.01"]
+    views.show_matches({})
+    assert capsys.readouterr().out == ""

@@ -171,7 +171,7 @@ class Comparison:
     def _worse(self, best: Row, row: Row) -> str:
         pair = self._pair(best, row)
         assert pair is not None  # it is what made the row "worse"
-        test = pair.test if pair.a == best.variant else _turned(pair.test)
+        test = pair.test if pair.a == best.variant else pair.test.turned()
         low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
         unit = " points" if self.metric.is_proportion else f" {self.metric.unit}" if self.metric.unit else ""
         p_value = "p < 0.001" if pair.p_adjusted < 0.001 else f"p = {pair.p_adjusted:.3f}"
@@ -280,10 +280,6 @@ def _cost(row: Row, name: str) -> float | None:
 def _written_cost(name: str, cost: float) -> str:
     """`272,474 parameters`, `182 s`."""
     return f"{written(KNOWN[name], cost)} {KNOWN[name].unit or KNOWN[name].label}"
-
-
-def _turned(test: PairedTest) -> PairedTest:
-    return PairedTest(-test.difference, -test.high, -test.low, test.p_value, test.method)
 
 
 def _corrected(num_pairs: int) -> str:

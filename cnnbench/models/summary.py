@@ -1,17 +1,19 @@
 """What a model costs, layer by layer: output shapes, parameters, multiply-adds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import build_model
+from cnnbench.models.failures import naming_failures
 from cnnbench.recipe.config import Limits, Named
 
 
@@ -43,6 +45,32 @@ def summarize_config(
     with torch.device("meta"):
         model = build_model(config, in_shape, num_classes, plugins)
         return summarize(model, in_shape)
+
+
+def count_params(
+    config: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str] = ()
+) -> int:
+    """The parameters of a model, built as in `summarize_config` but not called unless it is lazy.
+
+    Raises CnnbenchError where a model of a plugin cannot be built.
+    """
+    with naming_failures(config, in_shape, plugins), torch.device("meta"), _WithoutDraws():
+        model = build_model(config, in_shape, num_classes, plugins)
+        parameters = list(model.parameters())
+        if any(isinstance(parameter, nn.UninitializedParameter) for parameter in parameters):
+            return summarize(model, in_shape).num_params
+        return sum(parameter.numel() for parameter in parameters)
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Draws no initial weights: meta tensors hold none, and PyTorch loads half a compiler to see to that."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:

@@ -8,7 +8,16 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
-from cnnbench.recipe.config import DataConfig, EarlyStopping, Limits, Named, Seeds, TrainConfig
+from cnnbench.recipe.config import (
+    Claim,
+    DataConfig,
+    EarlyStopping,
+    Limits,
+    MatchParams,
+    Named,
+    Seeds,
+    TrainConfig,
+)
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.overrides import Override
@@ -21,7 +30,12 @@ class TrainSection(TrainConfig):
     seeds: Seeds = [0]  # noqa: RUF012 (pydantic copies it)
 
 
-SECTIONS: dict[str, type[BaseModel]] = {"data": DataConfig, "train": TrainSection, "limits": Limits}
+SECTIONS: dict[str, type[BaseModel]] = {
+    "data": DataConfig,
+    "train": TrainSection,
+    "limits": Limits,
+    "match_params": MatchParams,
+}
 # which table names a unit of which kind
 _KINDS: dict[tuple[str, ...], str] = {
     ("data",): "dataset",
@@ -65,7 +79,10 @@ class Checker:
         known = list(known)
         near = nearest(word, known)
         home = home_of(word) if on_key and near is None else None
-        hint = "" if near else f"; it belongs in [{home}]" if home else f"; expected {choices(known)}"
+        place = f"[{home}]" if home else None
+        if on_key and "match_params" in (word, home):
+            place = "match_params of a variant" if home else "a variant, beside its model"
+        hint = "" if near else f"; it belongs in {place}" if place else f"; expected {choices(known)}"
         self.add(path, f"unknown {what.replace('{}', found(word))}{hint}", on_key=on_key, near=near)
 
     def data(self, layer: Layer, *, partial: bool = False) -> DataConfig | None:
@@ -112,6 +129,14 @@ class Checker:
     def limits(self, layer: Layer) -> Limits | None:
         checked = self._fields(Limits, layer.values, layer, (), "key {} in limits")
         return checked if isinstance(checked, Limits) else None
+
+    def match_params(self, layer: Layer) -> MatchParams | None:
+        checked = self._fields(MatchParams, layer.values, layer, (), "key {} in match_params")
+        return checked if isinstance(checked, MatchParams) else None
+
+    def claim(self, layer: Layer) -> Claim | None:
+        checked = self._fields(Claim, layer.values, layer, (), "key {} in a claim")
+        return checked if isinstance(checked, Claim) else None
 
     def named(self, kind: str, value: Any, layer: Layer, path: Path, partial: bool = False) -> Named | None:
         """A unit of the catalog with all its options filled in from its signature."""

@@ -9,6 +9,7 @@ from cnnbench.options import Count, DropRate, NonNegative, NonNegativeInt, Posit
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+VariantNames = Annotated[list[str], Field(min_length=1)]
 ClassNames = Annotated[list[str], Field(min_length=2)]
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
 
@@ -94,6 +95,35 @@ class Limits(_Config):
     max_channels: Count | None = None
 
 
+class MatchParams(_Config):
+    """Scale the model's widths until it has as many parameters as the variant `like`."""
+
+    like: str
+    tolerance: Fraction = 0.02  # of the parameters of `like`
+
+
+class Match(_Config):
+    """What was found for MatchParams: the widths, their parameters, and those of the variant `like`."""
+
+    like: str
+    target_params: Count
+    widths: list[Count]
+    num_params: NonNegativeInt
+
+    @property
+    def difference(self) -> float:
+        """What is missing or too much, as a share of the parameters of `like`."""
+        return self.num_params / self.target_params - 1
+
+
+class Claim(_Config):
+    """A statement to be held against the runs: each of `better` is better than each of `than`."""
+
+    text: str
+    better: VariantNames
+    than: VariantNames
+
+
 class RunConfig(_Config):
     """One run: one variant with one seed. `plugins` says where files lie, so it is no part of the JSON."""
 
@@ -107,7 +137,7 @@ class RunConfig(_Config):
 
 
 class Variant(_Config):
-    """One row of the comparison, every setting resolved."""
+    """One row of the comparison, every setting resolved; with `match`, the model has the widths found."""
 
     name: str
     data: DataConfig
@@ -115,6 +145,8 @@ class Variant(_Config):
     train: TrainConfig
     seeds: Seeds
     limits: Limits = Limits()
+    match_params: MatchParams | None = None
+    match: Match | None = None
 
 
 class Recipe(_Config):
@@ -127,6 +159,7 @@ class Recipe(_Config):
     question: str
     analyses: list[Named]
     variants: list[Variant]
+    claims: list[Claim] = []
     plugins: list[str] = []  # absolute paths
     only: list[str] = []  # the variants to train now; all of them where it is empty
     text: str

@@ -8,24 +8,29 @@ from typing import Any
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.checking import Checker, TrainSection, home_of
+from cnnbench.recipe.claims import check_claims
 from cnnbench.recipe.config import (
     DataConfig,
     Limits,
+    MatchParams,
     Named,
     Recipe,
     TrainConfig,
     Variant,
 )
 from cnnbench.recipe.file import parse, read_text, recipe_name
+from cnnbench.recipe.matches import Asked, check_matches
 from cnnbench.recipe.merging import Layer, merge, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
 from cnnbench.recipe.toml_positions import TomlPositions
 
-RECIPE_KEYS = ("title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants")
-VARIANT_KEYS = ("name", "data", "model", "train", "limits")
-_TABLES = ("data", "model", "train", "limits")
+RECIPE_KEYS = (
+    "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants", "claims",
+)  # fmt: skip
+VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
+_TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
 DEFAULT_ANALYSES = ("learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability")
 # what stands beside the variants in the directory of a recipe
 _OWN_NAMES = {"figures", "tables", "plan.json", "recipe.toml", "report.md", "report.html"}
@@ -80,6 +85,7 @@ class _Reader:
         question = self._text("question")
         analyses = self._analyses()
         variants = self._variants(section_overrides)
+        claims = check_claims(check, self.document.get("claims", []), self._variant_names())
         if check.mistakes:
             raise RecipeError(check.mistakes)
         name = recipe_name(self.path)
@@ -91,6 +97,7 @@ class _Reader:
             question=question,
             analyses=analyses,
             variants=variants,
+            claims=claims,
             plugins=check.plugins,
             text=self.text,
         )
@@ -130,8 +137,7 @@ class _Reader:
 
     def _top_level_overrides(self) -> list[tuple[Override, str | None, str, list[str]]]:
         """Takes `title=...` and the like over; returns the others as (override, variant, section, keys)."""
-        names = [entry.get("name") for entry in self._entries() if isinstance(entry, dict)]
-        variants = [name for name in names if isinstance(name, str)]
+        variants = self._variant_names()
         within = []
         for override in self.overrides:
             key, variant = override.key, None
@@ -146,13 +152,19 @@ class _Reader:
                 variant = max(fitting, key=len)
                 key = rest.removeprefix(f"{variant}.")
             first, *parts = (part.strip().strip("\"'") for part in key.split("."))
-            if first in _TABLES:
+            if first == "match_params" and variant is None and not self._has_matched():
+                self.check.add(
+                    (override.number,),
+                    f"no variant has match_params; to give it to one, set variants.NAME.{key}",
+                    on_key=True,
+                )
+            elif first in (*_TABLES, "match_params"):
                 within.append((override, variant, first, parts))
             elif first in ("title", "question", "analyses") and not parts and variant is None:
                 self.document[first] = override.value
                 self.origins[first] = (override.number,)
             else:
-                known = [*_TABLES, "title", "question", "analyses", "variants"]
+                known = [*_TABLES, "title", "question", "analyses", "variants", "match_params"]
                 home = home_of(first)
                 near = f"{home}.{key}" if home else nearest(first, known)
                 hint = "" if near else f"; expected {choices(known)}, such as train.epochs"
@@ -165,12 +177,21 @@ class _Reader:
         variants = self.document.get("variants", [])
         return variants if isinstance(variants, list) else []
 
+    def _variant_names(self) -> list[str]:
+        """As they are written, also those that cannot be."""
+        names = [entry.get("name") for entry in self._entries() if isinstance(entry, dict)]
+        return [name for name in names if isinstance(name, str)]
+
+    def _has_matched(self) -> bool:
+        return any(isinstance(entry, dict) and "match_params" in entry for entry in self._entries())
+
     def _section(self, table: dict[str, Any], section: str, path: tuple[str | int, ...]) -> Layer:
         """A section as written in the recipe (path ()) or in a variant."""
         value = table.get(section, {})
         origin = (*path, section) if section in table else path
         if not isinstance(value, dict) and not (isinstance(value, str) and section in ("data", "model")):
-            self.check.add(origin, f"expected a table such as [{section}], found {found(value)}")
+            example = '{like = "…"}' if section == "match_params" else f"[{section}]"
+            self.check.add(origin, f"expected a table such as {example}, found {found(value)}")
             self.broken.add(section)
             value = {}
         return written(section, value, origin)
@@ -193,6 +214,7 @@ class _Reader:
         fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
         known: dict[int, list[str]] = {}
         taken: dict[str, str] = {}
+        matched: list[Asked] = []
         variants = []
         for index, entry in enumerate(entries):
             path = ("variants", index)
@@ -206,16 +228,25 @@ class _Reader:
             layers = {
                 section: merge(shared[section], self._section(entry, section, path)) for section in _TABLES
             }
+            layers["match_params"] = self._section(entry, "match_params", path)
             if self.quick:
                 layers = quickened(layers)
             for override, variant, section, parts in overrides:
-                if variant in (None, name):
+                meant = variant is not None or section in _TABLES or _is_matched(entry, layers)
+                if meant and variant in (None, name):
                     self._set(layers, override, section, parts, fitting, known)
             data = None if "data" in self.broken else check.data(layers["data"])
             model = None if "model" in self.broken else check.model(layers["model"])
             train, limits = check.train(layers["train"]), check.limits(layers["limits"])
+            match_params = None
+            if _is_matched(entry, layers) and "match_params" not in self.broken:
+                match_params = check.match_params(layers["match_params"])
+                matched.append(Asked(name, layers["match_params"], match_params, model))
             if name and data and train and model and limits:
-                variants.append(_variant(name, data, model, train, limits, self.quick, overrides))
+                variants.append(
+                    _variant(name, data, model, train, limits, match_params, self.quick, overrides)
+                )
+        check_matches(check, matched, self._variant_names())
         for override, _, _, parts in overrides:
             if not fitting.get(override.number, True):
                 check.unknown(
@@ -241,7 +272,8 @@ class _Reader:
         fits = keys is None or parts[-1] in keys
         fitting[override.number] = fitting.get(override.number, False) or fits
         known.setdefault(override.number, []).extend(keys or [])
-        if not parts and not isinstance(override.value, dict | str):
+        named = section in ("data", "model") and isinstance(override.value, str)
+        if not parts and not isinstance(override.value, dict) and not named:
             self.check.add((override.number,), f"expected a table, found {found(override.value)}")
         elif fits:
             layers[section] = apply(layers[section], override, parts)
@@ -272,12 +304,17 @@ class _Reader:
         return None
 
 
+def _is_matched(entry: dict[str, Any], layers: dict[str, Layer]) -> bool:
+    return "match_params" in entry or bool(layers["match_params"].values)
+
+
 def _variant(
     name: str,
     data: DataConfig,
     model: Named,
     train: TrainSection,
     limits: Limits,
+    match_params: MatchParams | None,
     quick: bool,
     overrides: list[tuple[Override, str | None, str, list[str]]],
 ) -> Variant:
@@ -289,4 +326,5 @@ def _variant(
         train=TrainConfig(**{key: getattr(train, key) for key in TrainConfig.model_fields}),
         seeds=train.seeds[:1] if quick and not fixed else train.seeds,
         limits=limits,
+        match_params=match_params,
     )

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
-from cnnbench.recipe.config import DataConfig, EarlyStopping, Limits, TrainConfig
+from cnnbench.recipe.config import Claim, DataConfig, EarlyStopping, Limits, MatchParams, TrainConfig
 from cnnbench.recipe.config import Seeds as SeedList
 
 Schema = dict[str, Any]
@@ -17,17 +17,22 @@ def recipe_schema() -> Schema:
     definitions = {kind: _unit(kind) for kind in catalog.KINDS if kind != "dataset"}
     definitions["early_stopping"] = _table(EarlyStopping.model_json_schema()["properties"], ["patience"])
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])
+    definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])
+    claim = Claim.model_json_schema()
+    definitions["claim"] = _table(claim["properties"], claim["required"])
     definitions["data"] = _data()
     definitions["train"] = _train()
     sections = {key: {"$ref": f"#/$defs/{key}"} for key in ("data", "model", "train", "limits")}
     text = {"type": "string"}
-    definitions["variant"] = _table({"name": text, **sections}, ["name"])
+    of_variant = {**sections, "match_params": {"$ref": "#/$defs/match_params"}}
+    definitions["variant"] = _table({"name": text, **of_variant}, ["name"])
     strict = _table(
         {
             "title": text,
             "question": text,
             "analyses": {"type": "array", "items": {"$ref": "#/$defs/analysis"}},
             **sections,
+            "claims": {"type": "array", "items": {"$ref": "#/$defs/claim"}},
             "variants": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/variant"}},
         },
         required=["variants"],

@@ -1,5 +1,6 @@
 """Costs by layer: published multiply-adds, hand-counted layers, limits."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from cnnbench import memory
 from cnnbench.errors import CnnbenchError
-from cnnbench.models.summary import Layer, Summary, check_limits, summarize, summarize_config
+from cnnbench.models.summary import Layer, Summary, check_limits, count_params, summarize, summarize_config
 from cnnbench.recipe.config import Limits, Named
 
 
@@ -193,3 +194,39 @@ def test_rows_add_up_where_modules_with_children_compute_themselves() -> None:
     own = next(layer for layer in summary.layers if layer.name == "attention")
     # projections in and out: (3 + 1) * 8 * 8 weights and (3 + 1) * 8 biases
     assert own.num_params == 288
+
+
+@pytest.mark.parametrize(
+    ("config", "num_params"),
+    [
+        pytest.param(Named(name="mlp", widths=[8]), 24_674, id="mlp"),  # type: ignore[call-arg]
+        # the batch norms of ResNet-20, and its option B shortcuts, included
+        pytest.param(Named(name="resnet"), 272_474, id="ResNet-20"),
+        pytest.param(Named(name="wide_resnet"), 2_748_890, id="WRN-16-4"),
+    ],
+)
+def test_parameters_alone(config: Named, num_params: int) -> None:
+    before = torch.random.get_rng_state()
+    assert count_params(config, (3, 32, 32), 10) == num_params
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_parameters_alone_of_a_lazy_model_and_of_one_that_fails(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Lazy(nn.Sequential):\n"
+        "    def __init__(self, in_shape, num_classes):\n"
+        "        super().__init__(nn.Flatten(), nn.LazyLinear(7), nn.LazyLinear(num_classes))\n"
+        "class Failing(nn.Module):\n"
+        "    def __init__(self, in_shape, num_classes):\n"
+        "        raise RuntimeError('not today\\nnor tomorrow')\n"
+        'MODELS = {"lazy": Lazy, "failing": Failing}\n',
+        encoding="utf-8",
+    )
+    # 12 × 7 + 7, 7 × 2 + 2
+    assert count_params(Named(name="lazy"), (3, 2, 2), 2, [str(file)]) == 107
+    with pytest.raises(
+        CnnbenchError, match=r"own\.py:Failing fails on .* of 3×2×2: RuntimeError: not today$"
+    ):
+        count_params(Named(name="failing"), (3, 2, 2), 2, [str(file)])

@@ -1,0 +1,65 @@
+"""What the commands take: choices, and arguments and options that several of them share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PrecisionChoice(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class CompareFormat(StrEnum):
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+class ShowFormat(StrEnum):
+    table = "table"
+    json = "json"
+
+
+class Kind(StrEnum):
+    recipes = "recipes"
+    models = "models"
+    datasets = "datasets"
+    analyses = "analyses"
+    optimizers = "optimizers"
+    schedules = "schedules"
+    augmentations = "augmentations"
+
+
+RecipePaths = Annotated[
+    list[Path], typer.Argument(metavar="RECIPE...", help="TOML files, one after another.")
+]
+RunsDir = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where data sets are; else CNNBENCH_DATA, else data/."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Overrides a setting, such as train.epochs=2. Repeatable."
+    ),
+]
+NumSeeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many seeds.")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]

@@ -1,0 +1,83 @@
+"""What a recipe claims beforehand, held against its runs: supported, contradicted, mixed or undecided."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cnnbench.comparison.comparison import SIGNIFICANT, Comparison
+from cnnbench.comparison.quantities import written, written_interval
+from cnnbench.errors import CnnbenchError
+from cnnbench.statistics import PairedTest
+
+Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
+RULE = (
+    "Supported: every variant named as better is better than every other one it is held against, each "
+    "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
+    "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither."
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, the verdict, and a sentence for each pair of variants it is about."""
+
+    claim: str
+    verdict: Verdict
+    evidence: list[str]
+
+
+def judge(comparison: Comparison, claims: Iterable[Mapping[str, Any]]) -> list[Judgement]:
+    """The verdict on each claim ("text", "better", "than") from the tested pairs of one recipe.
+
+    Raises CnnbenchError where the comparison is one of several recipes: whose claims they are is not known.
+    """
+    if len(comparison.recipes()) > 1:
+        raise CnnbenchError("claims belong to one recipe; compare it alone")
+    return [_judge(comparison, claim["text"], claim["better"], claim["than"]) for claim in claims]
+
+
+def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Sequence[str]) -> Judgement:
+    evidence, gains, losses, missing = [], 0, 0, 0
+    for one in better:
+        for other in than:
+            test, p_adjusted = _test(comparison, one, other)
+            if test is None:
+                evidence.append(f"{one} against {other}: not tested, for want of runs on the same images")
+                missing += 1
+                continue
+            evidence.append(_written(comparison, one, other, test, p_adjusted))
+            if p_adjusted <= SIGNIFICANT:
+                gains += test.difference > 0
+                losses += test.difference < 0
+    verdict: Verdict = "undecided"
+    if losses:
+        verdict = "mixed" if gains else "contradicted"
+    elif missing:
+        verdict = "not tested"
+    elif gains == len(evidence):
+        verdict = "supported"
+    return Judgement(text, verdict, evidence)
+
+
+def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | None, float]:
+    """The test of one - other and its corrected p-value; None where the pair was not tested."""
+    for pair in comparison.pairs:
+        if (pair.a, pair.b) == (one, other):
+            return pair.test, pair.p_adjusted
+        if (pair.a, pair.b) == (other, one):
+            return pair.test.turned(), pair.p_adjusted
+    return None, 1.0
+
+
+def _written(comparison: Comparison, one: str, other: str, test: PairedTest, p_adjusted: float) -> str:
+    metric = comparison.metric
+    spread = (test.high - test.low) / 2
+    sign = "+" if test.difference > 0 else "−" if test.difference < 0 else ""
+    p_value = "p < 0.001" if p_adjusted < 0.001 else f"p = {p_adjusted:.3f}"
+    interval = written_interval(metric, test.low, test.high).replace("-", "−")
+    single = all(row.num_seeds == 1 for row in comparison.rows if row.variant in (one, other))
+    seeds = "; one seed each, so the luck of training is not counted" if single else ""
+    return (
+        f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} points "
+        f"(95 % interval, not corrected, {interval}; corrected {p_value}{seeds})"
+    )

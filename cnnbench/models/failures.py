@@ -1,0 +1,30 @@
+"""What goes wrong in a model of the user's own, said as the user's mistake."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from cnnbench import catalog
+from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import Named
+from cnnbench.signatures import is_file_target
+
+
+@contextmanager
+def naming_failures(
+    model: Named, in_shape: tuple[int, int, int], plugins: Sequence[str] = ()
+) -> Iterator[None]:
+    """Turns any exception of a plugin's model into a CnnbenchError that names its file and class.
+
+    One from a model of ours goes through: it is a fault of ours.
+    """
+    try:
+        yield
+    except CnnbenchError:
+        raise
+    except Exception as error:
+        target = catalog.target("model", model.name, tuple(plugins))
+        if not is_file_target(target):
+            raise
+        size = "×".join(map(str, in_shape))
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise CnnbenchError(f"{target} fails on an image of {size}: {reason}") from error

@@ -1,0 +1,36 @@
+"""What a recipe claims beforehand: that some variants are better than others, to be held against the runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cnnbench.recipe.checking import Checker
+from cnnbench.recipe.config import Claim
+from cnnbench.recipe.merging import written
+from cnnbench.recipe.mistakes import found
+
+
+def check_claims(check: Checker, entries: Any, variants: Sequence[str]) -> list[Claim]:
+    """The claims of [[claims]]; what is wrong with one is noted, and it is left out."""
+    if not isinstance(entries, list):
+        check.add(("claims",), "expected [[claims]] (double brackets), once for each claim", on_key=True)
+        return []
+    claims = [_claim(check, entry, index, variants) for index, entry in enumerate(entries)]
+    return [claim for claim in claims if claim is not None]
+
+
+def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str]) -> Claim | None:
+    if not isinstance(entry, dict):
+        check.add(("claims", index), f"expected a table with text, better and than, found {found(entry)}")
+        return None
+    layer = written("claims", entry, ("claims", index))
+    claim = check.claim(layer)
+    if claim is None:
+        return None
+    for key, names in (("better", claim.better), ("than", claim.than)):
+        for place, name in enumerate(names):
+            if name not in variants:
+                check.unknown(layer.origin((key, place)), name, "variant {}", variants)
+    for place, name in enumerate(claim.than):
+        if name in claim.better:
+            check.add(layer.origin(("than", place)), f"{found(name)} cannot be better than itself")
+    return claim

@@ -1,0 +1,72 @@
+"""Claims against tests with known differences: supported, contradicted, mixed, undecided, not tested."""
+
+from dataclasses import replace
+
+import pytest
+
+from cnnbench.comparison.claims import judge
+from cnnbench.comparison.comparison import Comparison, Pair, Row
+from cnnbench.comparison.quantities import KNOWN
+from cnnbench.errors import CnnbenchError
+from cnnbench.statistics import PairedTest
+
+# variant a against the others: clearly better than b, clearly worse than c, like d
+PAIRS = {("a", "b"): (0.05, 0.001), ("c", "a"): (0.03, 0.04), ("a", "d"): (0.01, 0.2), ("b", "d"): (0.0, 1.0)}
+
+
+def row(variant: str, num_seeds: int = 3) -> Row:
+    return Row(
+        recipe="demo", variant=variant, num_seeds=num_seeds, num_params=None, macs=None, test_accuracy=None,
+        val_accuracy=None, train_accuracy=None, train_seconds=None, latency_ms=None, throughput=None,
+        peak_memory_mib=None, best_epoch=None, device=None, complete=True, problems=(), measured=None,
+    )  # fmt: skip
+
+
+def comparison(num_seeds: int = 3) -> Comparison:
+    pairs = [
+        Pair("demo", a, b, PairedTest(difference, difference - 0.02, difference + 0.02, p / 4, "test"), p)
+        for (a, b), (difference, p) in PAIRS.items()
+    ]
+    return Comparison([row(name, num_seeds) for name in "abcd"], pairs, KNOWN["test_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "verdict"),
+    [
+        ("a", "b", "supported"),
+        ("b", "a", "contradicted"),
+        ("a", "c", "contradicted"),  # the pair stands the other way round
+        ("c", "a", "supported"),
+        ("a", "d", "undecided"),
+        ("a", "bd", "undecided"),  # better than one of the two only
+        ("ca", "b", "not tested"),  # c and b were not compared
+        ("a", "bcd", "mixed"),
+        ("a", "cd", "contradicted"),  # one loss is enough where nothing is gained
+        ("b", "d", "undecided"),
+    ],
+)
+def test_verdicts(better: str, than: str, verdict: str) -> None:
+    [found] = judge(comparison(), [{"text": "So it is.", "better": list(better), "than": list(than)}])
+    assert (found.claim, found.verdict) == ("So it is.", verdict)
+    assert len(found.evidence) == len(better) * len(than)
+
+
+def test_the_evidence_says_difference_interval_and_p() -> None:
+    [claim] = judge(comparison(), [{"text": "", "better": ["a"], "than": ["c", "b"]}])
+    assert claim.evidence == [
+        "a against c: −3.0 points (95 % interval, not corrected, −5.0 to −1.0; corrected p = 0.040)",
+        "a against b: +5.0 points (95 % interval, not corrected, 3.0 to 7.0; corrected p = 0.001)",
+    ]
+
+
+@pytest.mark.parametrize(("num_seeds", "warned"), [(1, True), (2, False)])
+def test_one_seed_is_said(num_seeds: int, warned: bool) -> None:
+    [claim] = judge(comparison(num_seeds), [{"text": "", "better": ["a"], "than": ["b"]}])
+    assert ("one seed each" in claim.evidence[0]) is warned
+
+
+def test_claims_of_two_recipes_are_refused() -> None:
+    one = comparison()
+    both = Comparison([*one.rows, replace(one.rows[0], recipe="other")], one.pairs, one.metric)
+    with pytest.raises(CnnbenchError, match="one recipe"):
+        judge(both, [])

@@ -1,0 +1,71 @@
+"""Claims in a recipe: what they may name, and where a mistake in one is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from cnnbench.recipe import load_recipe
+from cnnbench.recipe.mistakes import RecipeError
+
+RECIPE = """[data]
+name = "digits"
+[model]
+name = "mlp"
+[[variants]]
+name = "plain"
+[[variants]]
+name = "wide"
+model = {widths = [512]}
+"""
+
+
+def load(tmp_path: Path, claims: str) -> list[tuple[str, list[str], list[str]]]:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE + claims)
+    return [(claim.text, claim.better, claim.than) for claim in load_recipe(path).claims]
+
+
+def test_claims_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = """
+[[claims]]
+text = "Width helps."
+better = ["wide"]
+than = ["plain"]
+[[claims]]
+text = "It does not."
+better = ["plain"]
+than = ["wide"]
+"""
+    assert load(tmp_path, text) == [
+        ("Width helps.", ["wide"], ["plain"]),
+        ("It does not.", ["plain"], ["wide"]),
+    ]
+
+
+def test_a_recipe_needs_none(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "line", "said"),
+    [
+        ('text = "x"\nbetter = ["wdie"]\nthan = ["plain"]', 12, "did you mean 'wide'?"),
+        ('text = "x"\nbetter = ["wide"]\nthan = ["plain", "wide"]', 13, "cannot be better than itself"),
+        ('text = "x"\nbetter = "wide"\nthan = ["plain"]', 12, "found "),
+        ('text = "x"\nbetter = []\nthan = ["plain"]', 12, "found "),
+        ('text = 3\nbetter = ["wide"]\nthan = ["plain"]', 11, "found 3"),
+        ('better = ["wide"]\nthan = ["plain"]', 10, "text is missing"),
+        ('text = "x"\nbetter = ["wide"]\nthen = ["plain"]', 13, "did you mean 'than'?"),
+    ],
+    ids=["unknown variant", "itself", "no list", "empty", "no text", "missing", "unknown key"],
+)
+def test_mistakes_are_shown_where_they_are(tmp_path: Path, claim: str, line: int, said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, f"[[claims]]\n{claim}\n")
+    assert f"recipe.toml:{line}:" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_single_brackets_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="double brackets"):
+        load(tmp_path, '[claims]\ntext = "x"\n')

@@ -1,0 +1,59 @@
+"""A published report: the page, the files it shows and nothing else, and no stale ones."""
+
+from pathlib import Path
+
+import pytest
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.publish import publish
+
+REPORT = """# Depth
+
+![Curves](figures/curves.png)
+
+All numbers: [tables/results.csv](tables/results.csv). The recipe is [recipe.toml](recipe.toml).
+See [elsewhere](https://example.org/figures/curves.png).
+"""
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    directory = tmp_path / "runs" / "a" / "2_depth"
+    for name in ("figures/curves.png", "figures/unused.png", "tables/results.csv", "recipe.toml"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(f"content of {name}")
+    (directory / "report.md").write_text(REPORT)
+    return directory
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_page_and_what_it_shows_are_copied(finished: Path, tmp_path: Path) -> None:
+    page = publish(finished, "a/2_depth", tmp_path / "docs")
+    assert page == tmp_path / "docs" / "a" / "2_depth.md"
+    assert files_under(tmp_path / "docs") == [
+        "a/2_depth.md", "a/2_depth/figures/curves.png", "a/2_depth/recipe.toml",
+        "a/2_depth/tables/results.csv",
+    ]  # fmt: skip
+    text = page.read_text()
+    assert "![Curves](2_depth/figures/curves.png)" in text
+    assert "[tables/results.csv](2_depth/tables/results.csv)" in text
+    assert "[recipe.toml](2_depth/recipe.toml)" in text
+    assert "(https://example.org/figures/curves.png)" in text
+    assert (page.parent / "2_depth" / "figures" / "curves.png").read_text() == "content of figures/curves.png"
+
+
+def test_files_of_an_earlier_report_go(finished: Path, tmp_path: Path) -> None:
+    publish(finished, "depth", tmp_path / "docs")
+    (tmp_path / "docs" / "depth" / "mine.txt").write_text("not of the report")
+    (finished / "report.md").write_text("# Depth\n\nNo picture, [recipe.toml](recipe.toml)\n")
+    publish(finished, "depth", tmp_path / "docs")
+    assert files_under(tmp_path / "docs") == ["depth.md", "depth/mine.txt", "depth/recipe.toml"]
+
+
+def test_without_a_report_there_is_nothing_to_publish(tmp_path: Path) -> None:
+    with pytest.raises(CnnbenchError, match=r"no report in .*: run the recipe first"):
+        publish(tmp_path / "runs", "depth", tmp_path / "docs")
+    assert not (tmp_path / "docs").exists()
