@@ -71,9 +71,20 @@ AUGMENTATIONS = {
 }
 ANALYSES = {
     "learning_curves": "cnnbench.analyses.learning_curves:LearningCurves",
+    "convergence": "cnnbench.analyses.convergence:Convergence",
+    "overfitting": "cnnbench.analyses.overfitting:Overfitting",
     "accuracy_vs_cost": "cnnbench.analyses.accuracy_vs_cost:AccuracyVsCost",
+    "layer_summary": "cnnbench.analyses.layer_summary:LayerSummary",
     "confusion_matrix": "cnnbench.analyses.confusion_matrix:ConfusionMatrix",
+    "per_class": "cnnbench.analyses.per_class:PerClass",
     "stability": "cnnbench.analyses.stability:Stability",
+    "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
+    "activations": "cnnbench.analyses.activations:Activations",
+    "feature_maps": "cnnbench.analyses.feature_maps:FeatureMaps",
+    "filters": "cnnbench.analyses.filters:Filters",
+    "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
+    "inference": "cnnbench.analyses.inference:Inference",
+    "layer_check": "cnnbench.analyses.layer_check:LayerCheck",
 }
 
 KINDS: dict[str, dict[str, str]] = {

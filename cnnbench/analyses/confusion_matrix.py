@@ -2,33 +2,25 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject, Table
+from cnnbench.analyses.confusions import Counts, of_equal_classes, read_confusions
 from cnnbench.options import Count
-from cnnbench.runs import DamagedError, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure as MplFigure
 
-Counts = NDArray[np.int64]  # (num_classes, num_classes): row = true class, column = predicted class
-
 MOST_PER_PICTURE = 6
 MOST_SMALL = 12  # classes whose cells can be annotated in a panel of half the width
 MOST_ANNOTATED = 20
 TICKS = (0, 2, 10, 25, 50, 75, 100)
-
-
-def count_confusions(targets: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
-    """How many images of each true class (row) were predicted as each class (column); both inputs (N,)."""
-    cells = targets.astype(np.int64) * num_classes + predictions.astype(np.int64)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def shares_of(counts: Counts) -> NDArray[np.float64]:
@@ -58,34 +50,24 @@ class ConfusionMatrix(Analysis):
         self.num_pairs = num_pairs
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
-        """Yields pictures of up to six variants each, and a table of the commonest mistakes."""
-        matrices: dict[str, Counts] = {}
-        used: dict[str, int] = {}
-        unreadable: list[str] = []
-        for name, runs in subject.trained().items():
-            found = []
-            for run in runs:
-                try:
-                    found.append(_counts(run, len(subject.classes)))
-                except DamagedError:
-                    unreadable.append(f"{name} seed {run.seed}")
-            if found:
-                matrices[name], used[name] = np.sum(found, axis=0), len(found)
-        note = subject.diverged_note()
-        if unreadable:
-            note += f" Predictions could not be read, so not counted: {', '.join(unreadable)}."
+        """Yields pictures of up to six variants each, the commonest mistakes, and each variant's counts."""
+        confusions = read_confusions(subject)
+        classes, note = confusions.classes, confusions.note
+        matrices = {name: np.sum(found, axis=0) for name, found in confusions.counts.items()}
+        used = {name: len(found) for name, found in confusions.counts.items()}
         if not matrices:
             return
-        per_picture = 1 if MOST_SMALL < len(subject.classes) <= MOST_ANNOTATED else MOST_PER_PICTURE
-        names = list(matrices)
-        pictures = [names[start : start + per_picture] for start in range(0, len(names), per_picture)]
+        pictures = [
+            shown for names in of_equal_classes(classes) for shown in _portions(names, len(classes[names[0]]))
+        ]
         for number, shown in enumerate(pictures, start=1):
+            shared = classes[shown[0]]
             which = f" ({number} of {len(pictures)})" if len(pictures) > 1 else ""
             yield Figure(
                 name="confusion_matrix" if len(pictures) == 1 else f"confusion_matrix_{number}",
                 title=f"Confusion matrices on the test images{which}",
-                caption=_caption(shown, used, len(subject.classes)) + note,
-                figure=_draw({name: matrices[name] for name in shown}, subject.classes),
+                caption=_caption(shown, used, len(shared)) + note,
+                figure=_draw({name: matrices[name] for name in shown}, shared),
             )
         yield Table(
             name="confused_pairs",
@@ -94,21 +76,34 @@ class ConfusionMatrix(Analysis):
             "variant; images are summed over seeds." + note,
             columns=["variant", "true class", "predicted as", "share of the true class (%)", "images"],
             rows=[
-                [name, subject.classes[true], subject.classes[predicted], round(share, 2), images]
+                [name, classes[name][true], classes[name][predicted], round(share, 2), images]
                 for name, counts in matrices.items()
                 for true, predicted, images, share in most_confused(counts, self.num_pairs)
             ],
         )
+        for name, counts in matrices.items():
+            yield Table(
+                name="confusion_matrix" if len(matrices) == 1 else f"confusion_matrix_{name}",
+                title=f"Confusion matrix in images: {name}",
+                caption="Each row is a true class, each column a predicted one: how many test images, "
+                f"{_summed([used[name]])}." + note,
+                columns=["true class", *classes[name], "all"],
+                rows=[
+                    [true, *map(int, row), int(row.sum())]
+                    for true, row in zip(classes[name], counts, strict=True)
+                ],
+                in_report=len(classes[name]) <= MOST_ANNOTATED and len(matrices) <= MOST_PER_PICTURE,
+            )
 
 
-def _counts(run: Run, num_classes: int) -> Counts:
-    arrays = run.predictions()
-    return count_confusions(arrays["test_targets"], arrays["test_predictions"], num_classes)
+def _portions(names: Sequence[str], num_classes: int) -> list[list[str]]:
+    """The variants, as many together as fit one picture."""
+    most = 1 if MOST_SMALL < num_classes <= MOST_ANNOTATED else MOST_PER_PICTURE
+    return [list(names[start : start + most]) for start in range(0, len(names), most)]
 
 
 def _caption(shown: Sequence[str], used: dict[str, int], num_classes: int) -> str:
-    seeds = sorted({used[name] for name in shown})
-    summed = "one seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds summed"
+    summed = _summed([used[name] for name in shown])
     text = f"Each row is a true class and adds up to 100 % ({summed}); the diagonal is what was recognized."
     if num_classes <= MOST_ANNOTATED:
         text += " Cells are in %; an empty one is at most 0.5 %."
@@ -116,6 +111,11 @@ def _caption(shown: Sequence[str], used: dict[str, int], num_classes: int) -> st
         text
         + " The color scale is the same for all and stretched at its low end, so that rare mistakes show."
     )
+
+
+def _summed(num_seeds: Sequence[int]) -> str:
+    different = sorted(set(num_seeds))
+    return "one seed" if different == [1] else f"{' or '.join(map(str, different))} seeds summed"
 
 
 def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":

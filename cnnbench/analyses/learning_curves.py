@@ -1,36 +1,21 @@
 """Learning curves: loss and accuracy of train and validation, epoch by epoch, with the spread over seeds."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
-from cnnbench.analyses.placing import spread
-from cnnbench.runs import Run
+from cnnbench.analyses.curves import BANDS, Curve, curve_of, values_by_epoch
+from cnnbench.options import Band
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
-    from matplotlib.lines import Line2D
-    from matplotlib.text import Annotation
 
-Band = Literal["range", "std"]
-BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
 MOST_IN_ONE = 6  # variants that still can be told apart in one picture
 ZOOM_FROM = 4  # epochs; from here on the second half has a panel of its own
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The mean over seeds by epoch, and a band around it (equal to the mean where there is one seed)."""
-
-    epochs: list[int]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-    num_seeds: int
 
 
 @dataclass(frozen=True)
@@ -43,26 +28,6 @@ class _Lines:
     val: Curve
     diverged: list[Curve]
     best_epoch: int | None
-
-
-def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curve:
-    """Mean and band of a value by epoch, over the seeds that have it."""
-    epochs = sorted(set().union(*seeds)) if seeds else []
-    mean, low, high = [], [], []
-    for epoch in epochs:
-        values = [seed[epoch] for seed in seeds if epoch in seed]
-        center = math.fsum(values) / len(values)
-        half = math.sqrt(math.fsum((v - center) ** 2 for v in values) / max(len(values) - 1, 1))
-        mean.append(center)
-        low.append(min(values) if band == "range" else center - half)
-        high.append(max(values) if band == "range" else center + half)
-    return Curve(epochs, mean, low, high, sum(1 for seed in seeds if seed))
-
-
-def _values(run: Run, key: str, scale: float) -> dict[int, float]:
-    """The finite values of a column of the history, by epoch."""
-    rows = ((row["epoch"], row.get(key)) for row in run.history())
-    return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}
 
 
 class LearningCurves(Analysis):
@@ -91,15 +56,17 @@ class LearningCurves(Analysis):
         trained, diverged = subject.trained(), subject.diverged()
         lines = []
         for index, (name, runs) in enumerate(trained.items()):
-            accuracy = curve_of([_values(run, "val_accuracy", 1.0) for run in runs])
+            accuracy = curve_of([values_by_epoch(run, "val_accuracy") for run in runs])
             best = max(range(len(accuracy.mean)), key=accuracy.mean.__getitem__) if accuracy.epochs else None
-            broken = [curve_of([_values(run, f"val_{measure}", scale)]) for run in diverged.get(name, [])]
+            broken = [
+                curve_of([values_by_epoch(run, f"val_{measure}", scale)]) for run in diverged.get(name, [])
+            ]
             lines.append(
                 _Lines(
                     name,
                     plots.style_of(index),
-                    curve_of([_values(run, f"train_{measure}", scale) for run in runs], self.band),
-                    curve_of([_values(run, f"val_{measure}", scale) for run in runs], self.band),
+                    curve_of([values_by_epoch(run, f"train_{measure}", scale) for run in runs], self.band),
+                    curve_of([values_by_epoch(run, f"val_{measure}", scale) for run in runs], self.band),
                     [curve for curve in broken if curve.epochs],
                     accuracy.epochs[best] if best is not None else None,
                 )
@@ -221,43 +188,8 @@ def _overlaid(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
         curves = [curve for curve in (line.val, line.train, *line.diverged) if curve.epochs]
         if curves and not (zooms and curves[0].epochs[-1] < grid[1].get_xlim()[0]):
             ends.append((curves[0].epochs[-1], curves[0].mean[-1], line.name, line.style))
-    _label_ends(grid[-1], ends)
+    plots.label_ends(grid[-1], ends)
     return figure
-
-
-def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, plots.Style]]) -> None:
-    """Writes names right of the axes, each at the height of its line's last point (x, y) or close to it."""
-    figure = axes.figure
-    # of the axes' width: the same length in any panel
-    unit = 0.02 * axes.get_gridspec().ncols  # type: ignore[union-attr]
-    labels: list[Annotation] = []
-    markers: list[Line2D] = []
-    names = plots.short_names([name for _, _, name, _ in ends])
-    for (x, y, _, style), name in zip(ends, names, strict=True):
-        markers += axes.plot(
-            [1 + 2 * unit], [0.5], transform=axes.transAxes, color=style.color, marker=style.marker,
-            markersize=5.5, linestyle="none", clip_on=False,
-        )  # fmt: skip
-        labels.append(
-            axes.annotate(
-                name, (x, y), xytext=(1 + 3.2 * unit, 0.5), textcoords="axes fraction", va="center",
-                fontsize=plots.TEXT_SIZE, color=plots.INK, annotation_clip=False,
-            )
-        )  # fmt: skip
-    figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout, so that pixels mean something
-    area = axes.get_window_extent()
-    gap = 1.3 * plots.TEXT_SIZE * plots.DPI / 72
-    heights = [float(axes.transData.transform((x, y))[1]) for x, y, _, _ in ends]
-    for index, height in enumerate(spread(heights, gap, area.y0 + gap / 2, area.y1 - gap / 2)):
-        fraction = (height - area.y0) / area.height
-        labels[index].set_position((1 + 3.2 * unit, fraction))
-        markers[index].set_ydata([fraction])
-        x, y, _, style = ends[index]
-        start = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
-        axes.plot(
-            [start[0], 1 + 1.2 * unit], [start[1], fraction], transform=axes.transAxes, color=style.color,
-            linewidth=0.8, alpha=0.6, clip_on=False, linestyle="-" if start[0] > 0.9 else (0, (1, 4)),
-        )  # fmt: skip
 
 
 def _small_multiples(lines: Sequence[_Lines], y_label: str) -> "MplFigure":

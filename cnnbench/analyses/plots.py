@@ -16,6 +16,7 @@ from cnnbench.analyses.placing import Box, in_the_way, place_labels, spread
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
+    from matplotlib.lines import Line2D
     from matplotlib.text import Annotation
 
 WIDTH = 7.0  # inches; every picture has this width so that text has one size in a README
@@ -129,6 +130,41 @@ def label_axes(axes: "Axes", x_label: str, y_label: str) -> None:
 def note_above(axes: "Axes", text: str) -> None:
     """A line of explanation above the axes, where it can cover nothing."""
     axes.set_title(text, loc="left", fontsize=SMALL_SIZE, color=MUTED)
+
+
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, Style]]) -> None:
+    """Writes names right of the axes, each at the height of its line's last point (x, y) or close to it."""
+    figure = axes.figure
+    # of the axes' width: the same length in any panel
+    unit = 0.02 * axes.get_gridspec().ncols  # type: ignore[union-attr]
+    labels: list[Annotation] = []
+    markers: list[Line2D] = []
+    names = short_names([name for _, _, name, _ in ends])
+    for (x, y, _, style), name in zip(ends, names, strict=True):
+        markers += axes.plot(
+            [1 + 2 * unit], [0.5], transform=axes.transAxes, color=style.color, marker=style.marker,
+            markersize=5.5, linestyle="none", clip_on=False,
+        )  # fmt: skip
+        labels.append(
+            axes.annotate(
+                name, (x, y), xytext=(1 + 3.2 * unit, 0.5), textcoords="axes fraction", va="center",
+                fontsize=TEXT_SIZE, color=INK, annotation_clip=False,
+            )
+        )  # fmt: skip
+    figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout, so that pixels mean something
+    area = axes.get_window_extent()
+    gap = 1.3 * TEXT_SIZE * DPI / 72
+    heights = [float(axes.transData.transform((x, y))[1]) for x, y, _, _ in ends]
+    for index, height in enumerate(spread(heights, gap, area.y0 + gap / 2, area.y1 - gap / 2)):
+        fraction = (height - area.y0) / area.height
+        labels[index].set_position((1 + 3.2 * unit, fraction))
+        markers[index].set_ydata([fraction])
+        x, y, _, style = ends[index]
+        start = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
+        axes.plot(
+            [start[0], 1 + 1.2 * unit], [start[1], fraction], transform=axes.transAxes, color=style.color,
+            linewidth=0.8, alpha=0.6, clip_on=False, linestyle="-" if start[0] > 0.9 else (0, (1, 4)),
+        )  # fmt: skip
 
 
 def save_figure(figure: "MplFigure", path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject, Table
-from cnnbench.runs import Run
+from cnnbench.analyses.curves import values_by_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
@@ -77,12 +77,6 @@ def spread_over_seeds(seeds: Sequence[Mapping[int, float]]) -> float | None:
     return math.fsum(spreads) / len(spreads) if spreads else None
 
 
-def _val_accuracies(run: Run) -> dict[int, float]:
-    """Validation accuracy in % by epoch."""
-    rows = ((row["epoch"], row.get("val_accuracy")) for row in run.history())
-    return {epoch: 100 * value for epoch, value in rows if value is not None and math.isfinite(value)}
-
-
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
@@ -95,7 +89,7 @@ class Stability(Analysis):
         rows: list[list[str | int | float | None]] = []
         jumps: dict[str, list[Jumps]] = {}
         for name, runs in subject.trained().items():
-            accuracies = [_val_accuracies(run) for run in runs]
+            accuracies = [values_by_epoch(run, "val_accuracy", 100.0) for run in runs]
             measured = [found for found in map(stability_of, accuracies) if found is not None]
             spread = spread_over_seeds(accuracies)
             jumps[name] = measured

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cnnbench.analyses.base import Subject
+from cnnbench.data import load_dataset
+from cnnbench.data.datasets import Datasets
+from cnnbench.models import build_model
+from cnnbench.recipe.config import DataConfig, Named
 from cnnbench.runs import Run
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -87,6 +93,7 @@ def write_run(
         "epochs": len(val_accuracies) - 1,
         "best_epoch": best if status == "complete" else None,
         "metrics": metrics,
+        "classes": list(classes),
         "num_params": num_params,
         "macs": macs,
         "train_seconds": train_seconds,
@@ -111,12 +118,18 @@ def rising(num_epochs: int, top: float, seed: int = 0, noise: float = 0.02) -> l
     return [float(value) for value in np.clip(curve, 0, 1)]
 
 
-def subject_of(runs: Sequence[Run], classes: Sequence[str] = CLASSES) -> Subject:
+def subject_of(runs: Sequence[Run]) -> Subject:
     """The runs as an analysis receives them."""
-    return Subject("demo", "Demo", list(runs), list(classes))
+    return Subject("demo", "Demo", list(runs), Datasets(Path("data")), torch.device("cpu"))
 
 
 MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def subject_from() -> Callable[[Sequence[Run]], Subject]:
+    """`subject_from(runs)` for runs made one by one."""
+    return subject_of
 
 
 @pytest.fixture
@@ -125,6 +138,31 @@ def make_run(tmp_path: Path) -> MakeRun:
 
     def make(variant: str, seed: int, val_accuracies: Sequence[float | None], **options: Any) -> Run:
         return write_run(tmp_path / "runs" / "demo" / variant / f"seed{seed}", val_accuracies, **options)
+
+    return make
+
+
+@pytest.fixture
+def model_run(make_run: MakeRun) -> MakeRun:
+    """`model_run(variant, model, data, seed=0)` writes a run with such a model's weights, not trained."""
+
+    def make(
+        variant: str,
+        model: dict[str, Any],
+        data: dict[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        **options: Any,
+    ) -> Run:
+        run = make_run(variant, seed, rising(3, 0.8), **options)
+        data = data or {"name": "digits"}
+        config = run.config() | {"data": data, "model": model}
+        (run.path / "config.json").write_text(json.dumps(config))
+        dataset = load_dataset(DataConfig(**data), Path())
+        torch.manual_seed(seed)
+        built = build_model(Named(**model), dataset.in_shape, dataset.num_classes)
+        save_file(built.state_dict(), run.path / "best.safetensors")
+        return run
 
     return make
 
@@ -185,6 +223,6 @@ def subject(make_run: MakeRun) -> Callable[..., Subject]:
             for name, seeds in variants.items()
             for seed, accuracies in enumerate(seeds)
         ]
-        return subject_of(runs, classes)
+        return subject_of(runs)
 
     return make

@@ -1,13 +1,18 @@
 """Confusion matrices against scikit-learn's, and the pictures' layout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
 from cnnbench.analyses.base import Figure, Subject, Table
-from cnnbench.analyses.confusion_matrix import ConfusionMatrix, count_confusions, most_confused, shares_of
+from cnnbench.analyses.confusion_matrix import ConfusionMatrix, most_confused, shares_of
+from cnnbench.analyses.confusions import count_confusions
+from cnnbench.runs import Run
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SubjectFrom = Callable[[Sequence[Run]], Subject]
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 200])
@@ -45,12 +50,46 @@ def test_every_subject_is_coped_with(any_subject: Subject) -> None:
 
 def test_seeds_are_summed(subject: Callable[..., Subject]) -> None:
     made = subject({"basic": [[0.1, 0.7], [0.1, 0.8]]}, num_test=100)
-    figure, table = ConfusionMatrix(num_pairs=90).analyse(made)
+    figure, table, counts = ConfusionMatrix(num_pairs=90).analyse(made)
     arrays = [run.predictions() for run in made.runs]
+    targets, predictions = (
+        np.concatenate([a[f"test_{kind}"] for a in arrays]) for kind in ("targets", "predictions")
+    )
     wrong = sum(int((a["test_predictions"] != a["test_targets"]).sum()) for a in arrays)
     assert isinstance(table, Table)
     assert sum(int(row[4] or 0) for row in table.rows) == wrong
     assert "2 seeds summed" in figure.caption
+    assert isinstance(counts, Table)
+    assert counts.name == "confusion_matrix"
+    assert list(counts.columns) == ["true class", *CLASSES, "all"]
+    expected = confusion_matrix(targets, predictions)
+    np.testing.assert_array_equal([row[1:-1] for row in counts.rows], expected)
+    assert [row[-1] for row in counts.rows] == expected.sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "num_variants", "in_report"),
+    [(20, 6, True), (21, 1, False), (5, 7, False)],
+    ids=["readable", "many classes", "many variants"],
+)
+def test_counts_are_printed_where_they_can_be_read(
+    subject: Callable[..., Subject], num_classes: int, num_variants: int, in_report: bool
+) -> None:
+    classes = [f"class {i}" for i in range(num_classes)]
+    made = subject({f"v{i}": [[0.1, 0.7]] for i in range(num_variants)}, classes=classes)
+    tables = [each for each in ConfusionMatrix().analyse(made) if isinstance(each, Table)][1:]
+    assert [table.in_report for table in tables] == [in_report] * num_variants
+    assert len({table.name for table in tables}) == num_variants
+
+
+def test_unreadable_predictions_are_named(make_run: Callable[..., Run], subject_from: SubjectFrom) -> None:
+    runs = [make_run("a", 0, [0.1, 0.7]), make_run("a", 1, [0.1, 0.8]), make_run("b", 0, [0.1, 0.8])]
+    for run in runs[1:]:
+        (run.path / "predictions.npz").write_bytes(b"no archive")
+    _, _, counts = ConfusionMatrix().analyse(subject_from(runs))
+    assert sum(int(row[-1] or 0) for row in counts.rows) == 200  # type: ignore[union-attr]
+    assert "could not be read, so not counted: a seed 1, b seed 0." in counts.caption
+    assert counts.caption.startswith("Each row is a true class, each column a predicted one: how many test")
 
 
 @pytest.mark.parametrize(

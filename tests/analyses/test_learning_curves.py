@@ -69,12 +69,14 @@ def test_the_caption_says_what_the_band_is(
     assert all(words in figure.caption for figure in figures)
 
 
-def test_diverged_runs_are_named_and_left_out(make_run: Callable[..., object]) -> None:
+def test_diverged_runs_are_named_and_left_out(
+    make_run: Callable[..., object], subject_from: Callable[..., Subject]
+) -> None:
     runs = [
         make_run("a", 0, [0.1, 0.5, 0.7]),
         make_run("a", 1, [0.1, 0.9], status="diverged", message="lost"),
     ]
-    subject = Subject("demo", "Demo", runs, ["x", "y"])  # type: ignore[arg-type]
+    subject = subject_from(runs)
     figure = next(iter(LearningCurves().analyse(subject)))
     assert isinstance(figure, Figure)
     assert "Diverged, so not counted: a seed 1." in figure.caption

@@ -1,0 +1,41 @@
+"""A column of the history by epoch, and its course over the seeds of a variant."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cnnbench.options import Band
+from cnnbench.runs import Run
+
+BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The mean over seeds by epoch, and a band around it (equal to the mean where there is one seed)."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    num_seeds: int
+
+
+def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curve:
+    """Mean and band of a value by epoch, over the seeds that have it."""
+    epochs = sorted(set().union(*seeds)) if seeds else []
+    mean, low, high = [], [], []
+    for epoch in epochs:
+        values = [seed[epoch] for seed in seeds if epoch in seed]
+        center = math.fsum(values) / len(values)
+        half = math.sqrt(math.fsum((v - center) ** 2 for v in values) / max(len(values) - 1, 1))
+        mean.append(center)
+        low.append(min(values) if band == "range" else center - half)
+        high.append(max(values) if band == "range" else center + half)
+    return Curve(epochs, mean, low, high, sum(1 for seed in seeds if seed))
+
+
+def values_by_epoch(run: Run, column: str, scale: float = 1.0) -> dict[int, float]:
+    """The finite values of a column of the run's history, times `scale`, by epoch."""
+    rows = ((row["epoch"], row.get(column)) for row in run.history())
+    return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}

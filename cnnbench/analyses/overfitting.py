@@ -1,0 +1,337 @@
+"""Overfitting: how far train runs ahead of validation, epoch by epoch and with the weights that are kept.
+
+A run overfits, by the rule used here, where validation loss ends more than 5 % above its lowest epoch while
+train loss ends lower than it was there: the one error still falls and the other has begun to rise
+(Goodfellow, Bengio and Courville 2016, "Deep Learning", section 7.8). A variant does where more than half of
+its seeds do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+from cnnbench.analyses import plots
+from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
+from cnnbench.analyses.curves import BANDS, Curve, curve_of, values_by_epoch
+from cnnbench.options import Band
+from cnnbench.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MplFigure
+
+MIN_RISE = 0.05  # of the lowest validation loss; less is the jumping of ordinary training
+MOST_IN_ONE = 6  # variants that still can be told apart in one picture
+SPLITS = {"train": "^", "val": "s", "test": "o"}  # and how they are drawn
+HISTORY_NOTE = (
+    "Train values of an epoch are averages over its augmented batches, with dropout and while the weights "
+    "change, so a gap can start below zero."
+)
+
+
+@dataclass(frozen=True)
+class Rise:
+    """What one run's losses did after the epoch with the lowest validation loss (the first such epoch)."""
+
+    lowest_epoch: int
+    lowest: float
+    last: float
+    train_fell: bool
+
+    @property
+    def share(self) -> float:
+        """By which share of its lowest value validation loss ended higher."""
+        return self.last / self.lowest - 1 if self.lowest > 0 else 0.0
+
+    @property
+    def overfits(self) -> bool:
+        """The rule of this module."""
+        return self.share > MIN_RISE and self.train_fell
+
+
+def rise_of(train_loss: dict[int, float], val_loss: dict[int, float]) -> Rise | None:
+    """The rise in one run from its losses by epoch, over the epochs that have both; None where none has."""
+    epochs = sorted(train_loss.keys() & val_loss.keys())
+    if not epochs:
+        return None
+    lowest, last = min(epochs, key=lambda epoch: val_loss[epoch]), epochs[-1]
+    return Rise(lowest, val_loss[lowest], val_loss[last], train_loss[last] < train_loss[lowest])
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """What is drawn of one variant: accuracy in points, train - validation; loss, validation - train."""
+
+    name: str
+    style: plots.Style
+    accuracy: Curve
+    loss: Curve
+
+
+class Overfitting(Analysis):
+    """How far each variant does better on what it was trained on than on what it was not."""
+
+    def __init__(self, *, band: Band = "range") -> None:
+        self.band: Band = band
+
+    def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
+        """Yields the gap by epoch and the accuracy of the kept weights, each as picture and table."""
+        gaps = [
+            _Gaps(
+                name,
+                plots.style_of(index),
+                curve_of([_gap(run, "train_accuracy", "val_accuracy", 100.0) for run in runs], self.band),
+                curve_of([_gap(run, "val_loss", "train_loss") for run in runs], self.band),
+            )
+            for index, (name, runs) in enumerate(subject.trained().items())
+        ]
+        yield from self._figures(subject, gaps)
+        yield _by_epoch(subject, gaps)
+        kept = {
+            name: {split: _accuracies(runs, split) for split in SPLITS}
+            for name, runs in subject.trained().items()
+        }
+        if any(values for splits in kept.values() for values in splits.values()):
+            yield Figure(
+                name="overfitting_kept_weights",
+                title="Accuracy of the kept weights on train, validation and test",
+                caption="The weights of the best epoch, on images that are not augmented: the farther train "
+                "stands to the right of test, the less of what was learned holds for new images. Small marks "
+                "are seeds, large ones their means." + subject.diverged_note(),
+                figure=_draw_kept(kept),
+            )
+        yield _kept_weights(subject, kept)
+
+    def _figures(self, subject: Subject, gaps: Sequence[_Gaps]) -> Iterator[Figure]:
+        known = [gap for gap in gaps if gap.accuracy.epochs or gap.loss.epochs]
+        pictures = [known[start : start + MOST_IN_ONE] for start in range(0, len(known), MOST_IN_ONE)]
+        cut = _is_cut([gap.accuracy for gap in known]) or _is_cut([gap.loss for gap in known])
+        several = any(gap.accuracy.num_seeds > 1 for gap in known)
+        caption = (
+            "Left: train minus validation accuracy after each epoch. Right: validation minus train loss. "
+            "Above zero, train is ahead. "
+            + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
+            + HISTORY_NOTE
+            + (" A start far below zero leaves the picture." if cut else "")
+            + _smoothing_note(subject)
+            + subject.diverged_note()
+        )
+        for number, shown in enumerate(pictures, start=1):
+            which = f" ({number} of {len(pictures)})" if len(pictures) > 1 else ""
+            yield Figure(
+                name="overfitting" if len(pictures) == 1 else f"overfitting_{number}",
+                title=f"The gap between train and validation{which}",
+                caption=caption,
+                figure=_draw_gaps(shown, known),
+            )
+
+
+def _gap(run: Run, upper: str, lower: str, scale: float = 1.0) -> dict[int, float]:
+    """One column of the history minus another by epoch, where both are known."""
+    above, below = values_by_epoch(run, upper, scale), values_by_epoch(run, lower, scale)
+    return {epoch: value - below[epoch] for epoch, value in above.items() if epoch in below}
+
+
+def _accuracies(runs: Sequence[Run], split: str) -> list[float]:
+    """Accuracy of the kept weights in % for each run that has one."""
+    metrics = [(run.result() or {}).get("metrics", {}) for run in runs]
+    return [100 * value for each in metrics if (value := each.get(f"{split}_accuracy")) is not None]
+
+
+def _smoothing_note(subject: Subject) -> str:
+    smoothed = [
+        name
+        for name, runs in subject.trained().items()
+        if any(run.config()["train"].get("label_smoothing") for run in runs)
+    ]
+    if not smoothed:
+        return ""
+    return (
+        f" Trained with label smoothing, which train loss contains and validation loss does not, so that the "
+        f"loss gap is too low: {', '.join(smoothed)}."
+    )
+
+
+def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
+    rows: list[list[Cell]] = []
+    for gap, runs in zip(gaps, subject.trained().values(), strict=True):
+        rises = [
+            rise
+            for run in runs
+            if (rise := rise_of(values_by_epoch(run, "train_loss"), values_by_epoch(run, "val_loss")))
+        ]
+        curve = gap.accuracy
+        largest = max(range(len(curve.mean)), key=curve.mean.__getitem__) if curve.epochs else None
+        num_overfit = sum(rise.overfits for rise in rises)
+        rows.append(
+            [
+                gap.name,
+                len(runs),
+                None if largest is None else round(curve.mean[largest], 2),
+                None if largest is None else curve.epochs[largest],
+                round(curve.mean[-1], 2) if curve.epochs else None,
+                *(
+                    [
+                        round(fmean([rise.lowest for rise in rises]), 4),
+                        round(fmean([rise.lowest_epoch for rise in rises]), 1),
+                        round(fmean([rise.last for rise in rises]), 4),
+                        round(100 * fmean([rise.share for rise in rises]), 1),
+                        num_overfit,
+                        "yes" if 2 * num_overfit > len(rises) else "no",
+                    ]
+                    if rises
+                    else [None] * 6
+                ),
+            ]
+        )
+    return Table(
+        name="overfitting",
+        title="Overfitting by epoch",
+        caption="The gap is train minus validation accuracy, of the mean over seeds. The lowest validation "
+        "loss, the epochs it took until then, the last loss and the rise from the one to the other are means "
+        f"over seeds. A seed overfits where validation loss ends more than {100 * MIN_RISE:g} % above its "
+        "lowest while train loss ends lower than it was there; a variant where more than half of its seeds "
+        "do. Loss can rise while accuracy stands still: the mistakes then become more confident, not more. "
+        + HISTORY_NOTE
+        + _smoothing_note(subject)
+        + subject.diverged_note(),
+        columns=[
+            "variant", "seeds", "largest gap (points)", "at epoch", "gap at the last epoch (points)",
+            "lowest validation loss", "epochs until then", "last validation loss", "rise (%)",
+            "seeds that overfit", "overfits",
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
+def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> Table:
+    rows: list[list[Cell]] = []
+    for name, runs in subject.trained().items():
+        gaps = [_differences(runs, split) for split in ("val", "test")]
+        rows.append(
+            [
+                name,
+                len(runs),
+                *(round(fmean(values), 2) if values else None for values in kept[name].values()),
+                *(
+                    cell
+                    for values in gaps
+                    for cell in (
+                        round(fmean(values), 2) if values else None,
+                        round(stdev(values), 2) if len(values) > 1 else None,
+                    )
+                ),
+            ]
+        )
+    return Table(
+        name="overfitting_kept_weights",
+        title="Accuracy of the kept weights",
+        caption="Means over seeds, measured once with the weights of the best epoch, without augmentation; ± "
+        "is the standard deviation over seeds of the gap before it. Validation chose that epoch and is "
+        "therefore a bit too high, so train − validation is a bit too small; test chose nothing."
+        + subject.diverged_note(),
+        columns=[
+            "variant", "seeds", "train (%)", "validation (%)", "test (%)", "train − validation (points)",
+            "± validation gap", "train − test (points)", "± test gap",
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
+def _differences(runs: Sequence[Run], split: str) -> list[float]:
+    """Train accuracy minus that of the split, in points, for each run that has both."""
+    pairs = [(_accuracies([run], "train"), _accuracies([run], split)) for run in runs]
+    return [train[0] - other[0] for train, other in pairs if train and other]
+
+
+def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps]) -> "MplFigure":
+    """Accuracy left, loss right; the axes span what all pictures show, so that these compare."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (left, right) = plots.new_figure(1, 2)
+    for axes, measure, label in (
+        (left, "accuracy", "train − validation accuracy (points)"),
+        (right, "loss", "validation − train loss"),
+    ):
+        plots.label_axes(axes, "epoch", label)
+        axes.axhline(0, color="#999999", linewidth=1, zorder=1)
+        for gap in shown:
+            _draw_curve(axes, getattr(gap, measure), gap.style)
+        curves: list[Curve] = [getattr(gap, measure) for gap in all_gaps]
+        _set_limits(axes, curves)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    ends = [
+        (curve.epochs[-1], curve.mean[-1], gap.name, gap.style)
+        for gap in shown
+        if (curve := gap.loss if gap.loss.epochs else gap.accuracy).epochs
+    ]
+    plots.label_ends(right, ends)
+    return figure
+
+
+def _draw_curve(axes: "Axes", curve: Curve, style: plots.Style) -> None:
+    if curve.num_seeds > 1:
+        axes.fill_between(
+            curve.epochs, curve.low, curve.high, color=style.color, alpha=0.16, linewidth=0, zorder=1
+        )
+    axes.plot(
+        curve.epochs, curve.mean, color=style.color, linewidth=2, marker=style.marker, markersize=5,
+        markevery=max(1, len(curve.epochs) // 10), markeredgecolor="white", markeredgewidth=0.6, zorder=3,
+    )  # fmt: skip
+
+
+def _set_limits(axes: "Axes", curves: Sequence[Curve]) -> None:
+    epochs = [epoch for curve in curves for epoch in curve.epochs] or [1]
+    low, high = _span(curves)
+    room = 0.06 * (high - low) or 1.0
+    margin = 0.04 * max(max(epochs) - min(epochs), 5)
+    axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
+    axes.set_ylim(low - room, high + room)
+
+
+def _span(curves: Sequence[Curve]) -> tuple[float, float]:
+    """From where to where the axis goes: a start far below zero would leave no room for what comes of it."""
+    lows = [(epoch, low) for curve in curves for epoch, low in zip(curve.epochs, curve.low, strict=True)]
+    last = max((epoch for epoch, _ in lows), default=0)
+    high = max((0.0, *(value for curve in curves for value in curve.high)))
+    late = min((0.0, *(low for epoch, low in lows if epoch > last / 2)))
+    lowest = min((0.0, *(low for _, low in lows)))
+    return max(lowest, min(late, -high)), high
+
+
+def _is_cut(curves: Sequence[Curve]) -> bool:
+    low, _ = _span(curves)
+    return any(value < low for curve in curves for value in curve.low)
+
+
+def _draw_kept(kept: dict[str, dict[str, list[float]]]) -> "MplFigure":
+    figure, (axes,) = plots.new_figure(height=max(2.2, 1.1 + 0.5 * len(kept)))
+    plots.label_axes(axes, "accuracy (%)", "")
+    axes.grid(False, axis="y")
+    plots.note_above(axes, "triangle: train    square: validation    circle: test")
+    for index, splits in enumerate(kept.values()):
+        color = plots.style_of(index).color
+        # each split on a level of its own, so that equal accuracies stay visible
+        levels = {split: index + 0.24 * (place - 1) for place, split in enumerate(SPLITS) if splits[split]}
+        if not levels:
+            axes.text(
+                0.01, index, "not measured", transform=axes.get_yaxis_transform(), va="center",
+                fontsize=plots.SMALL_SIZE, color=plots.MUTED,
+            )  # fmt: skip
+        means = [fmean(splits[split]) for split in levels]
+        axes.plot(means, list(levels.values()), color=color, linewidth=1.2, alpha=0.5, zorder=2)
+        for (split, level), mean in zip(levels.items(), means, strict=True):
+            values, marker = splits[split], SPLITS[split]
+            if len(values) > 1:
+                axes.plot(
+                    values, [level] * len(values), color=color, marker=marker, markersize=4, alpha=0.55,
+                    linestyle="none", markeredgewidth=0, zorder=3,
+                )  # fmt: skip
+            axes.plot(
+                [mean], [level], color=color, marker=marker, markersize=8, markeredgecolor="white",
+                markeredgewidth=0.9, zorder=4,
+            )  # fmt: skip
+    axes.set_yticks(range(len(kept)), plots.short_names(list(kept)))
+    axes.set_ylim(len(kept) - 0.5, -0.5)
+    return figure
