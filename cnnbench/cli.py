@@ -264,7 +264,8 @@ def list_(
     from cnnbench.listing import listing
 
     for title, rows in listing(None if kind is None else kind.value):
-        console.print_table(title, ["name", "what it is", "options"], rows, left=3)
+        last = "question" if title == "recipes" else "options"
+        console.print_table(title, ["name", "what it is", last], rows, left=3)
 
 
 @app.command()

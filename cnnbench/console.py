@@ -27,6 +27,9 @@ WIDTH_OF_A_PIPE = 200
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
 
+# Characters of a name that are kept on one line in a table, whatever the width.
+MOST_IN_ONE_PIECE = 40
+
 
 def make_console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
@@ -129,8 +132,14 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Table:
     made = Table(title=escape(title) or None, title_justify="left", header_style="bold")
+    longest = max((cell_len(row[0]) for row in rows), default=0)
     for index, column in enumerate(columns):
-        made.add_column(escape(column), justify="left" if index < left else "right", overflow="fold")
+        made.add_column(
+            escape(column),
+            justify="left" if index < left else "right",
+            overflow="fold",
+            no_wrap=index == 0 and longest <= MOST_IN_ONE_PIECE,  # so that a path can be copied
+        )
     for row in rows:
         made.add_row(*map(escape, row))
     return made

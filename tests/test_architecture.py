@@ -15,26 +15,31 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 FLOORS = (
     "errors options files seeds signatures catalog recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
-    "training inference runs plan",
+    "probes training inference runs matching plan",
     "analyses comparison console",
-    "job report runner",
-    "progress views listing cli __init__ __main__",
+    "job report publish runner",
+    "arguments progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 # The bottom floor is a staircase: each file may import those named before it.
 STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
+    "training": "probes",
+    "plan": "matching",
     "console": "analyses.base",
     "runner": "job report",
-    "cli": "progress views listing",
+    "cli": "arguments progress views listing",
     "__main__": "cli",
 }
 # What a recipe can name: a unit imports no other unit; what they share stands in files of its own.
 UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES.values()}
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
-LIGHT_ROOMS = "statistics runs comparison console report runner listing views cli __init__ __main__"
+LIGHT_ROOMS = (
+    "statistics runs matching comparison console report publish runner arguments listing views cli "
+    "__init__ __main__"
+)
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}

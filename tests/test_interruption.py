@@ -174,7 +174,9 @@ def assert_same(run: Run, other: Run) -> None:
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, strict=True)
     assert (run.result() or {})["metrics"] == (other.result() or {})["metrics"]
-    kept = {"config.json", "history.jsonl", "predictions.npz", "best.safetensors", "result.json"}
+    kept = {
+        "config.json", "history.jsonl", "probes.jsonl", "predictions.npz", "best.safetensors", "result.json",
+    }  # fmt: skip
     assert {path.name for path in run.path.iterdir()} - {".lock"} == kept
 
 

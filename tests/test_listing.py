@@ -32,7 +32,9 @@ def test_every_kind_of_the_catalog_is_listed() -> None:
 def test_options_stand_with_their_defaults() -> None:
     ((_, rows),) = listing("models")
     options = {name: text.splitlines() for name, _, text in rows}
-    assert options["wide_resnet"] == ["depth = 16", "widen_factor = 4", "dropout = 0.0"]
+    assert options["wide_resnet"] == [
+        "depth = 16", "widen_factor = 4", 'norm = "batch"', 'activation = "relu"', "dropout = 0.0",
+    ]  # fmt: skip
     ((_, rows),) = listing("optimizers")
     assert not any("lr" in text for _, _, text in rows), "lr stands in [train]"
 

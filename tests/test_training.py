@@ -234,16 +234,19 @@ def test_fit_stops_early(dataset: Dataset) -> None:
 
 
 class InfiniteAt(Net):
-    """Its outputs are infinite in the n-th training step."""
+    """Its outputs are not finite in the n-th training step; probes call it between epochs of 9 steps too."""
 
     def __init__(self, step: int, value: float) -> None:
         super().__init__()
-        self.at, self.value, self.step = step, value, 0
+        self.at, self.value, self.calls = step, value, 0
+        self.probed = {1, 11, 21}  # the first call, and one after each epoch
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits = super().forward(inputs)
-        self.step += self.training
-        return logits * self.value if self.training and self.step == self.at else logits
+        self.calls += self.training
+        step = self.calls - sum(call <= self.calls for call in self.probed)
+        is_step = self.training and self.calls not in self.probed
+        return logits * self.value if is_step and step == self.at else logits
 
 
 @pytest.mark.parametrize(("step", "epoch"), [(1, 1), (9, 1), (10, 2), (14, 2)])

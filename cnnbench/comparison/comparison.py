@@ -223,7 +223,7 @@ class Comparison:
             ("train_seconds", "Per second of training", "faster"),
         ):
             costs = {row.variant: cost for row in measured if (cost := _cost(row, name)) is not None}
-            if len(costs) < len(measured) or len(set(costs.values())) == 1:
+            if len(costs) < len(measured) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
                 continue
             if name == "train_seconds" and len({row.device for row in measured}) > 1:
                 continue  # seconds of different machines
