@@ -124,7 +124,7 @@ def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
 
     columns = 1 if len(matrices) == 1 else 2
     rows = math.ceil(len(matrices) / columns)
-    height = 5.8 if columns == 1 else 0.9 + 3.05 * rows
+    height = 5.8 if columns == 1 else 1.5 + 3.05 * rows  # titles and class names stand above the first row
     figure, grid = plots.new_figure(rows, columns, height=height)
     norm = PowerNorm(0.5, vmin=0, vmax=100)
     scale = ScalarMappable(norm=norm, cmap="Blues")

@@ -111,3 +111,15 @@ def test_pictures(
     assert bool(panels[0].texts) is annotated
     assert (panels[0].get_xlabel(), panels[0].get_ylabel()) == ("predicted class", "true class")
     assert figures[0].figure.axes[-1].get_ylabel() == "share of the true class (%)"
+
+
+@pytest.mark.parametrize("num_variants", range(1, 7))
+def test_titles_stand_inside_the_picture(subject: Callable[..., Subject], num_variants: int) -> None:
+    variants = {name: [[0.1, 0.5]] for name in "abcdef"[:num_variants]}
+    figure = next(iter(ConfusionMatrix().analyse(subject(variants))))
+    assert isinstance(figure, Figure)
+    figure.figure.draw_without_rendering()
+    panels = figure.figure.axes[:num_variants]
+    assert [panel.get_title("left") for panel in panels] == list(variants)
+    for panel in panels:
+        assert panel.get_tightbbox().y1 <= figure.figure.bbox.y1
