@@ -4,9 +4,7 @@ import errno
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -28,6 +26,7 @@ from cnnbench.arguments import (
     ShowFormat,
 )  # fmt: skip
 from cnnbench.errors import CnnbenchError
+from cnnbench.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from cnnbench.data.base import Source
@@ -309,19 +308,6 @@ def data(
 def verified(source: "Source") -> str:
     num_train, num_test = len(source.train_targets), len(source.test_targets)
     return f"{num_train:,} training and {num_test:,} test images, verified"
-
-
-class Interrupts:
-    """Remembers a Ctrl-C: libraries in C can turn the KeyboardInterrupt it raises into an error of theirs."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._raise)
-
-    def _raise(self, number: int, frame: object) -> None:
-        self.seen = True
-        raise KeyboardInterrupt
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ FLOORS = (
     "probes training inference runs matching plan",
     "analyses comparison console",
     "job report publish runner",
-    "arguments progress views listing cli __init__ __main__",
+    "arguments interrupts progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 # The bottom floor is a staircase: each file may import those named before it.
@@ -29,7 +29,7 @@ BESIDE = {
     "plan": "matching",
     "console": "analyses.base",
     "runner": "job report",
-    "cli": "arguments progress views listing",
+    "cli": "arguments interrupts progress views listing",
     "__main__": "cli",
 }
 # What a recipe can name: a unit imports no other unit; what they share stands in files of its own.
@@ -37,8 +37,8 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "statistics runs matching comparison console report publish runner arguments listing views cli "
-    "__init__ __main__"
+    "statistics runs matching comparison console report publish runner arguments interrupts listing views "
+    "cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}
 
