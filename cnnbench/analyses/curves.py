@@ -3,9 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from cnnbench.analyses import plots
 from cnnbench.options import Band
 from cnnbench.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
 
@@ -39,3 +44,15 @@ def values_by_epoch(run: Run, column: str, scale: float = 1.0) -> dict[int, floa
     """The finite values of a column of the run's history, times `scale`, by epoch."""
     rows = ((row["epoch"], row.get(column)) for row in run.history())
     return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}
+
+
+def draw_curve(axes: "Axes", curve: Curve, style: plots.Style) -> None:
+    """The mean as a marked line; the band where there is more than one seed."""
+    if curve.num_seeds > 1:
+        axes.fill_between(
+            curve.epochs, curve.low, curve.high, color=style.color, alpha=0.16, linewidth=0, zorder=1
+        )
+    axes.plot(
+        curve.epochs, curve.mean, color=style.color, linewidth=2, marker=style.marker, markersize=5,
+        markevery=max(1, len(curve.epochs) // 10), markeredgecolor="white", markeredgewidth=0.6, zorder=3,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import Curve, curve_of
+from cnnbench.analyses.curves import Curve, curve_of, draw_curve
 from cnnbench.runs import DamagedError, Run
 
 if TYPE_CHECKING:
@@ -402,15 +402,7 @@ def _draw_trend(found: Mapping[str, Sequence[Gradients]], styles: Mapping[str, p
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(low, high)
     for name, curve in curves.items():
-        style = styles[name]
-        if curve.num_seeds > 1:
-            axes.fill_between(
-                curve.epochs, curve.low, curve.high, color=style.color, alpha=0.16, linewidth=0, zorder=1
-            )
-        axes.plot(
-            curve.epochs, curve.mean, color=style.color, linewidth=2, marker=style.marker, markersize=5,
-            markevery=max(1, len(curve.epochs) // 10), markeredgecolor="white", markeredgewidth=0.6, zorder=3,
-        )  # fmt: skip
+        draw_curve(axes, curve, styles[name])
     for level in (1 / FACTOR, FACTOR):
         if low < level < high:
             axes.axhline(level, color=plots.INK, linewidth=1, linestyle=":", zorder=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import BANDS, Curve, curve_of, values_by_epoch
+from cnnbench.analyses.curves import BANDS, Curve, curve_of, draw_curve, values_by_epoch
 from cnnbench.options import Band
 from cnnbench.runs import Run
 
@@ -257,7 +257,7 @@ def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps]) -> "MplFigure"
         plots.label_axes(axes, "epoch", label)
         axes.axhline(0, color="#999999", linewidth=1, zorder=1)
         for gap in shown:
-            _draw_curve(axes, getattr(gap, measure), gap.style)
+            draw_curve(axes, getattr(gap, measure), gap.style)
         curves: list[Curve] = [getattr(gap, measure) for gap in all_gaps]
         _set_limits(axes, curves)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
@@ -268,17 +268,6 @@ def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps]) -> "MplFigure"
     ]
     plots.label_ends(right, ends)
     return figure
-
-
-def _draw_curve(axes: "Axes", curve: Curve, style: plots.Style) -> None:
-    if curve.num_seeds > 1:
-        axes.fill_between(
-            curve.epochs, curve.low, curve.high, color=style.color, alpha=0.16, linewidth=0, zorder=1
-        )
-    axes.plot(
-        curve.epochs, curve.mean, color=style.color, linewidth=2, marker=style.marker, markersize=5,
-        markevery=max(1, len(curve.epochs) // 10), markeredgecolor="white", markeredgewidth=0.6, zorder=3,
-    )  # fmt: skip
 
 
 def _set_limits(axes: "Axes", curves: Sequence[Curve]) -> None:
