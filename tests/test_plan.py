@@ -1,6 +1,8 @@
 """A recipe's plan in numbers, as `show` prints it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,20 @@ def test_a_model_of_the_users_own_that_fails_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(CnnbenchError, match=r"variant 'a': .*own.py:Own fails on an image of 1×8×8: Runtime"):
         describe_plan(load_recipe(path), tmp_path)
+
+
+def test_a_plan_loads_no_compiler(tmp_path: Path) -> None:
+    """PyTorch's compiler takes longer to import than everything else that `show` does."""
+    recipe(tmp_path)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cnnbench.plan import describe_plan\n"
+        "from cnnbench.recipe import load_recipe\n"
+        "describe_plan(load_recipe(Path('two.toml')), Path('data'))\n"
+        "print(sorted({'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

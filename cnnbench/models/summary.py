@@ -8,13 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 from torch.utils.hooks import RemovableHandle
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
 from cnnbench.recipe.config import Limits, Named
+
+# Up to so many parameters, one image through memory is quicker than PyTorch's meta device, whose
+# convolutions and norms import its compiler (seconds).
+LARGE = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,15 @@ class Summary:
 def summarize_config(
     config: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str] = ()
 ) -> Summary:
-    """The summary of a model that is never given memory: it is built on PyTorch's meta device."""
-    with torch.device("meta"):
+    """The summary of a model whose weights are never drawn; a large one is never given memory either."""
+    with torch.device("meta"), _WithoutDraws():
         model = build_model(config, in_shape, num_classes, plugins)
-        return summarize(model, in_shape)
+        parameters = list(model.parameters())
+        is_lazy = any(isinstance(parameter, nn.UninitializedParameter) for parameter in parameters)
+        if is_lazy or sum(parameter.numel() for parameter in parameters) > LARGE:
+            return summarize(model, in_shape)
+    with _WithoutDraws():
+        return summarize(build_model(config, in_shape, num_classes, plugins), in_shape)
 
 
 def count_params(
@@ -80,8 +90,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
     """
     device = next(model.parameters()).device
     was_training = model.training
-    # PyTorch counts floating point operations; a multiply-add is two of them.
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _Counting() as counter, torch.no_grad():
         watch = _Watch(model, counter)
         try:
             output: Tensor = model.eval()(torch.empty(1, *in_shape, device=device))
@@ -89,13 +98,35 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
             watch.remove()
             model.train(was_training)
     num_params = sum(parameter.numel() for parameter in model.parameters())
-    return Summary(watch.layers, tuple(output.shape[1:]), num_params, counter.get_total_flops() // 2)
+    return Summary(watch.layers, tuple(output.shape[1:]), num_params, counter.macs)
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up multiply-adds by PyTorch's own formulas; its FlopCounterMode would load half a compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and to say so would load the compiler
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        if (count := flop_registry.get(function._overloadpacket)) is not None:
+            # PyTorch counts floating point operations; a multiply-add is two of them.
+            self.macs += int(count(*args, **kwargs, out_val=output)) // 2
+        return output
 
 
 class _Watch:
     """Notes what each module costs beyond its children, in the order in which the modules finish."""
 
-    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
+    def __init__(self, model: nn.Module, counter: _Counting) -> None:
         self.layers: list[Layer] = []
         self.counter = counter
         self.open: list[list[int]] = []  # for each call under way: count at its start, count of its children
@@ -110,18 +141,18 @@ class _Watch:
             handle.remove()
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
-        self.open.append([self.counter.get_total_flops(), 0])
+        self.open.append([self.counter.macs, 0])
 
     def _leave(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         start, of_children = self.open.pop()
-        flops = self.counter.get_total_flops() - start
+        of_this = self.counter.macs - start
         if self.open:
-            self.open[-1][1] += flops
+            self.open[-1][1] += of_this
         # A module called twice owns its parameters once, and those of children that were never called.
         own = [parameter for parameter in module.parameters() if parameter not in self.seen]
         self.seen.update(own)
         num_params = sum(parameter.numel() for parameter in own)
-        macs = (flops - of_children) // 2
+        macs = of_this - of_children
         is_leaf = next(module.children(), None) is None and not isinstance(module, nn.Identity)
         if is_leaf or num_params or macs:
             shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
