@@ -48,6 +48,7 @@ DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",
     "mnist": "cnnbench.data.mnist:load",
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
+    "tiny_imagenet": "cnnbench.data.tiny_imagenet:load",
     "digits": "cnnbench.data.digits:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
@@ -102,8 +103,8 @@ PLUGIN_TABLES = {
     "ANALYSES": "analysis",
     "AUGMENTATIONS": "augmentation",
 }
-# parameters that stand in [train] rather than among the optimizer's options
-NOT_OPTIONS = {"optimizer": ("lr", "weight_decay")}
+# parameters that are no options, but get their value from keys of [train] and [data] that all share
+NOT_OPTIONS = {"optimizer": ("lr", "weight_decay"), "dataset": ("classes",)}
 
 
 def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> str:
