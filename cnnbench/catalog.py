@@ -78,6 +78,7 @@ ANALYSES = {
     "layer_summary": "cnnbench.analyses.layer_summary:LayerSummary",
     "confusion_matrix": "cnnbench.analyses.confusion_matrix:ConfusionMatrix",
     "per_class": "cnnbench.analyses.per_class:PerClass",
+    "predicted_examples": "cnnbench.analyses.predicted_examples:PredictedExamples",
     "stability": "cnnbench.analyses.stability:Stability",
     "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
     "activations": "cnnbench.analyses.activations:Activations",
