@@ -8,7 +8,8 @@ from cnnbench.recipe.toml_positions import Path
 
 # what a section or sub-table is called where nothing names it
 DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "schedule"): "constant"}
-_NAMED = {("data",), ("model",), *DEFAULT_NAMES}
+# tables for which their name alone may stand
+NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -34,7 +35,7 @@ def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_on
 
     def walk(value: Any, path: Path, origin: Path) -> Any:
         origins[path] = origin
-        if isinstance(value, str) and (section, *path) in _NAMED:
+        if isinstance(value, str) and (section, *path) in NAMED:
             origins[(*path, "name")] = origin
             return {"name": value}
         if not isinstance(value, Mapping):
