@@ -33,8 +33,9 @@ def name_problem(name: Any, taken: Mapping[str, str]) -> str | None:
         return f"{found(name)} is the name of a file or folder that the report writes; choose another"
     if not _SAFE_NAME.fullmatch(name) or name.endswith(".") or _RESERVED.fullmatch(name):
         return (
-            f"the name {found(name)} cannot be a directory's: use letters, digits, . _ + - (at most {LONGEST}), "
-            "beginning with a letter or digit and not ending in a dot, and no name that Windows reserves"
+            f"the name {found(name)} cannot be a directory's: use letters, digits, . _ + - "
+            f"(at most {LONGEST}), beginning with a letter or digit and not ending in a dot, "
+            "and no name that Windows reserves"
         )
     if name.lower() in taken:
         capitals = "" if taken[name.lower()] == name else ", but for capitals"

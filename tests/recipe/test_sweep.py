@@ -225,7 +225,7 @@ def test_a_variant_stays_what_it_is_called_after(load: Load, line: str, override
         pytest.param("train.lr = [0.1, -1]", "5:18", "greater than 0, found -1", id="value"),
         pytest.param('model.activation = ["relu", "tan"]', "5:29", "did you mean 'tanh'?", id="option"),
         pytest.param(
-            'train.optimizer = ["adam", {name = "sgd", momentom = 0.5}]', "5:43", "'momentum'?", id="in a unit"
+            'train.optimizer = ["adam", {name = "sgd", momentom = 0.5}]', "5:43", "'momentum'", id="in a unit"
         ),
         pytest.param("train.lrr = [0.1, 0.2]", "5:7", "did you mean 'lr'?", id="key"),
         pytest.param("model.actvation = [1, 2]", "5:7", "did you mean 'activation'?", id="key of the model"),
