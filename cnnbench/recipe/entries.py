@@ -9,7 +9,7 @@ from cnnbench.recipe.merging import Layer
 from cnnbench.recipe.mistakes import found
 from cnnbench.recipe.naming import LONGEST, check_name
 from cnnbench.recipe.overrides import Override
-from cnnbench.recipe.sweep import MOST_VARIANTS, Point, read_sweep
+from cnnbench.recipe.sweep import Point, read_sweep
 from cnnbench.recipe.toml_positions import Path
 
 
@@ -47,26 +47,28 @@ def read_entries(check: Checker, document: Mapping[str, Any], overrides: Sequenc
     entries = list(_written(check, document.get("variants", []), is_swept))
     if not is_swept:
         return Entries(entries, known=True)
-    points = read_sweep(check, document.get("sweep", {}), set_here)
-    if len(points) * len(entries) > MOST_VARIANTS:
-        count = f"{len(entries)} × {len(points)} = {len(points) * len(entries)}"
-        check.add(
-            ("sweep",),
-            f"[sweep] and [[variants]] make {count} variants, and a recipe may have {MOST_VARIANTS}",
-            on_key=True,
-        )
-        points = []
-    if not points:
-        # without what it should have named, a variant would seem to lack a model or data
-        names_units = any(_names_unit(document.get("sweep"), section) for section in ("data", "model"))
-        is_alone = any(entry.path == ("sweep",) for entry in entries)
-        return Entries([] if names_units or is_alone else entries, known=False)
-    return Entries(list(_crossed(check, entries, points)), known=True)
+    table = document.get("sweep", {})
+    num_variants = len([entry for entry in entries if entry.path != ("sweep",)])
+    sweep = read_sweep(check, table, set_here, num_variants)
+    if sweep.sound:
+        return Entries(list(_crossed(check, entries, sweep.points)), known=True)
+    # without what was meant to name it, a variant would seem to lack its model or data
+    swept = [keys for point in sweep.points[:1] for keys in point.keys]
+    if any(_names_unit(table, section, swept) for section in ("data", "model")):
+        return Entries([], known=False)
+    unnamed = [
+        Entry(entry.table, entry.path, None, None, point.layers)
+        for entry in entries
+        for point in sweep.points
+    ]
+    return Entries(unnamed, known=False)
 
 
-def _names_unit(sweep: Any, section: str) -> bool:
+def _names_unit(sweep: Any, section: str, swept: Sequence[tuple[str, ...]]) -> bool:
+    """Whether [sweep] was to name the unit of a section, but does not."""
     value = sweep.get(section) if isinstance(sweep, dict) else None
-    return value is not None and (not isinstance(value, dict) or "name" in value)
+    is_meant = value is not None and (not isinstance(value, dict) or "name" in value)
+    return is_meant and (section,) not in swept and (section, "name") not in swept
 
 
 def _written(check: Checker, variants: Any, is_swept: bool) -> Iterator[Entry]:
@@ -100,7 +102,7 @@ def _crossed(check: Checker, entries: Sequence[Entry], points: Sequence[Point]) 
     names = {entry.written for entry in entries}
     taken: dict[str, str] = {}
     for entry in entries:
-        _check_not_swept(check, entry, points)
+        _check_not_swept(check, entry, points[0].keys)
         for point in points:
             if entry.path == ("sweep",):
                 yield replace(entry, written=point.name, name=point.name, swept=point.layers)
@@ -130,9 +132,9 @@ def _matched(table: dict[str, Any], names: set[str | None], point: Point) -> dic
     return table
 
 
-def _check_not_swept(check: Checker, entry: Entry, points: Sequence[Point]) -> None:
+def _check_not_swept(check: Checker, entry: Entry, swept: Sequence[tuple[str, ...]]) -> None:
     """What [sweep] sets in every variant cannot stand in one as well."""
-    for keys in points[0].keys:
+    for keys in swept:
         value: Any = entry.table
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None

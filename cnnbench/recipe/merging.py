@@ -1,6 +1,6 @@
 """A variant's settings over the recipe's, key by key, remembering where in the file each was written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,3 +77,27 @@ def merge(base: Layer, over: Layer) -> Layer:
         return merged
 
     return Layer(base.section, walk(base.values, over.values, ()), origins)
+
+
+def taken_back(part: Layer, before: Layer, after: Layer) -> str | None:
+    """The first setting of `part`, by its dotted key, that `before` has and `after` has not."""
+    for keys, value in _leaves(part.values):
+        if _holds(before.values, keys, value) and not _holds(after.values, keys, value):
+            return ".".join((part.section, *keys))
+    return None
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _holds(values: Any, keys: tuple[str, ...], value: Any) -> bool:
+    for key in keys:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return bool(values == value)

@@ -20,11 +20,10 @@ from cnnbench.recipe.config import (
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import Layer, merge, written
+from cnnbench.recipe.merging import Layer, merge, taken_back, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
-from cnnbench.recipe.sweep import takes_back
 from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
@@ -263,12 +262,14 @@ class _Reader:
             self.check.add((override.number,), f"expected a table, found {found(override.value)}")
         elif fits:
             before, layers[section] = layers[section], apply(layers[section], override, parts)
-            if (key := takes_back(entry.swept, before, layers[section])) is not None:
-                self.check.add(
-                    (override.number,),
-                    f"{key} is what [sweep] varies, and variants are called after it: set sweep.{key}=[...]",
-                    on_key=True,
-                )
+            for layer in entry.swept:
+                key = taken_back(layer, before, layers[section]) if layer.section == section else None
+                if key is not None:
+                    self.check.add(
+                        (override.number,),
+                        f"{key} is what [sweep] varies and variants are called after: set sweep.{key}=[...]",
+                        on_key=True,
+                    )
 
 
 def _is_matched(entry: dict[str, Any], layers: dict[str, Layer]) -> bool:

@@ -1,7 +1,6 @@
 """[sweep]: lists of values for settings, and the points (combinations of values) that become variants."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,29 +12,27 @@ from cnnbench.recipe.merging import NAMED, Layer, written
 from cnnbench.recipe.mistakes import choices, found, nearest
 from cnnbench.recipe.naming import check_name, name_problem
 from cnnbench.recipe.overrides import Override
+from cnnbench.recipe.sweep_names import name_parts
 from cnnbench.recipe.toml_positions import Path
 
 SWEPT_SECTIONS = ("data", "model", "train")
-SECTION_KEYS = {(section,) for section in SWEPT_SECTIONS}
 SWEEP_KEYS = ("mode", "names", *SWEPT_SECTIONS)
 MODES = ("grid", "zip")
 MOST_VARIANTS = 100
-_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
-Origins = dict[tuple[str, ...], Path]  # of keys that are set on the command line
 _EXAMPLE = "such as train.lr = [1e-3, 1e-2]"
+
+Keys = tuple[str, ...]
+Origins = dict[Keys, Path]  # of keys that are set on the command line
+Place = tuple[int, ...]  # for each axis which of its values
 
 
 @dataclass(frozen=True)
 class Axis:
     """A setting and the values it takes; `origin` is where the list stands."""
 
-    keys: tuple[str, ...]
+    keys: Keys
     values: list[Any]
     origin: Path
-
-    @property
-    def key(self) -> str:
-        return ".".join(self.keys)
 
     def layer(self, index: int) -> Layer:
         """What the value at `index` sets, as a layer over its section."""
@@ -59,24 +56,28 @@ class Point:
     """One variant's share of the sweep: what it is called after, which keys it sets, and how."""
 
     name: str
-    keys: list[tuple[str, ...]]
+    keys: list[Keys]
     layers: tuple[Layer, ...]
 
 
-def read_sweep(check: Checker, table: Any, overrides: Sequence[Override]) -> list[Point]:
-    """The points of [sweep] and of `--set sweep.…`; none where something is wrong with it, which is noted."""
+@dataclass(frozen=True)
+class Sweep:
+    """The points, by name; where a mistake was noted (not `sound`), points without a name.
+
+    These have every value of every list once, so that mistakes in the values are found nevertheless.
+    """
+
+    points: list[Point]
+    sound: bool
+
+
+def read_sweep(check: Checker, table: Any, overrides: Sequence[Override], num_variants: int) -> Sweep:
+    """[sweep] and `--set sweep.…` of a recipe with `num_variants` variants of its own; mistakes are noted."""
     before = len(check.mistakes)
     if not isinstance(table, dict):
         check.add(("sweep",), f"expected a table [sweep] with lists of values, {_EXAMPLE}", on_key=True)
-        return []
-    origins: Origins = {}
-    for override in overrides:
-        keys = tuple(part.strip().strip("\"'") for part in override.key.split("."))[1:]
-        if not keys:
-            check.add((override.number,), f"set a key of it, {_EXAMPLE.replace('train', 'sweep.train')}")
-            continue
-        table = _with(table, keys, override.value)
-        origins[keys] = (override.number,)
+        return Sweep([], sound=False)
+    table, origins = _overridden(check, table, overrides)
     axes = list(_axes(check, table, (), origins))
     mode = table.get("mode", "grid")
     if mode not in MODES:
@@ -84,26 +85,53 @@ def read_sweep(check: Checker, table: Any, overrides: Sequence[Override]) -> lis
         check.add(_origin(("mode",), origins), f"expected {choices(MODES)}, found {found(mode)}", near=near)
     if not axes and len(check.mistakes) == before:
         check.add(("sweep",), f"nothing is swept: add a key with a list of values, {_EXAMPLE}", on_key=True)
-    if len(check.mistakes) > before:
-        return []
-    places = _zipped(check, axes) if mode == "zip" else _grid(check, axes)
-    points = _points(check, axes, places, table.get("names"), _origin(("names",), origins))
-    return points if len(check.mistakes) == before else []
+    sizes = [len(axis.values) for axis in axes]
+    if mode == "zip":
+        _check_lengths(check, axes)
+    _check_number(check, sizes[:1] if mode == "zip" else sizes, num_variants)
+    if len(check.mistakes) == before:
+        places = _in_step(sizes) if mode == "zip" else list(product(*map(range, sizes)))
+        points = _points(check, axes, places, table.get("names"), _origin(("names",), origins))
+        if len(check.mistakes) == before:
+            return Sweep(points, sound=True)
+    places = _in_step(sizes) if mode == "zip" else _one_by_one(sizes)
+    return Sweep([_point("", axes, place) for place in places[:MOST_VARIANTS]], sound=False)
 
 
-def takes_back(swept: Sequence[Layer], before: Layer, after: Layer) -> str | None:
-    """The first swept setting that is there before a change of its section, and no longer after it."""
-    for layer in swept:
-        if layer.section == after.section and _holds(before.values, layer.values):
-            for keys, value in _leaves(layer.values):
-                if not _holds(after.values, _with({}, keys, value)):
-                    return ".".join((layer.section, *keys))
-    return None
+def _overridden(
+    check: Checker, table: dict[str, Any], overrides: Sequence[Override]
+) -> tuple[dict[str, Any], Origins]:
+    """The table with what is set on the command line, and the places of that."""
+    origins: Origins = {}
+    for override in overrides:
+        keys = tuple(part.strip().strip("\"'") for part in override.key.split("."))[1:]
+        if keys:
+            table = _with(table, keys, override.value)
+            origins[keys] = (override.number,)
+        else:
+            check.add((override.number,), f"set a key of it, {_EXAMPLE.replace('train', 'sweep.train')}")
+    return table, origins
 
 
-def _axes(
-    check: Checker, table: Mapping[str, Any], above: tuple[str, ...], origins: Origins
-) -> Iterator[Axis]:
+def _with(table: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """The table with this one value set or replaced."""
+    first, *rest = keys
+    below = table.get(first)
+    return {
+        **table,
+        first: _with(below if isinstance(below, dict) else {}, rest, value) if rest else value,
+    }
+
+
+def _origin(keys: Keys, origins: Origins) -> Path:
+    """Where a key of [sweep] is written: on the command line, if it is set there, else in the file."""
+    for length in range(len(keys), 0, -1):
+        if keys[:length] in origins:
+            return origins[keys[:length]]
+    return ("sweep", *keys)
+
+
+def _axes(check: Checker, table: Mapping[str, Any], above: Keys, origins: Origins) -> Iterator[Axis]:
     """Walks down to the lists; what is none, or stands where nothing can be swept, is noted."""
     for key, value in table.items():
         keys = (*above, key)
@@ -124,8 +152,8 @@ def _axes(
             )
         elif not value:
             check.add(where, f"the list is empty: give {'.'.join(keys)} the values to compare")
-        else:
-            _check_values(check, keys, value, where)
+        elif _are_sections(check, keys, value, where):
+            _check_different(check, value, where)
             yield Axis(keys, value, where)
 
 
@@ -141,13 +169,20 @@ def _unknown(check: Checker, where: Path, key: str) -> None:
         check.unknown(where, key, "key {} in [sweep]", SWEEP_KEYS, on_key=True)
 
 
-def _check_values(check: Checker, keys: tuple[str, ...], values: list[Any], where: Path) -> None:
-    """All different; and values of a whole section must be what a section can be."""
+def _are_sections(check: Checker, keys: Keys, values: list[Any], where: Path) -> bool:
+    """Whether the values, if they stand for a whole section, can be one."""
+    if len(keys) > 1:
+        return True
+    kinds, wanted = ((dict, str), "a name or a table") if keys in NAMED else ((dict,), "a table")
+    wrong = [index for index, value in enumerate(values) if not isinstance(value, kinds)]
+    for index in wrong:
+        check.add((*where, index), f"expected {wanted}, found {found(values[index])}")
+    return not wrong
+
+
+def _check_different(check: Checker, values: list[Any], where: Path) -> None:
     seen: dict[str, int] = {}
     for index, value in enumerate(values):
-        if keys in SECTION_KEYS and not isinstance(value, dict if keys not in NAMED else dict | str):
-            a_name = "" if keys not in NAMED else "a name or "
-            check.add((*where, index), f"expected {a_name}a table, found {found(value)}")
         first = seen.setdefault(_identity(value), index)
         if first != index:
             check.add(
@@ -161,134 +196,70 @@ def _identity(value: Any) -> str:
     return json.dumps(numbers, sort_keys=True)
 
 
-def _grid(check: Checker, axes: Sequence[Axis]) -> list[tuple[int, ...]]:
-    """Every combination, the last key fastest."""
-    sizes = [len(axis.values) for axis in axes]
-    if prod(sizes) > MOST_VARIANTS:
-        _too_many(check, " × ".join(map(str, sizes)) + f" = {prod(sizes)}")
-        return []
-    return list(product(*(range(size) for size in sizes)))
+def _check_lengths(check: Checker, axes: Sequence[Axis]) -> None:
+    for axis in axes[1:]:
+        if len(axis.values) != len(axes[0].values):
+            one, other = (f"{'.'.join(each.keys)} has {len(each.values)}" for each in (axis, axes[0]))
+            check.add(axis.origin, f'mode = "zip" takes values in step, but {one} and {other}')
 
 
-def _zipped(check: Checker, axes: Sequence[Axis]) -> list[tuple[int, ...]]:
-    """First values together, second values together, and so on."""
-    first, *others = axes
-    for axis in others:
-        if len(axis.values) != len(first.values):
-            check.add(
-                axis.origin,
-                f'mode = "zip" takes values in step, but {axis.key} has {len(axis.values)} and {first.key} '
-                f"has {len(first.values)}",
-            )
-            return []
-    if len(first.values) > MOST_VARIANTS:
-        _too_many(check, str(len(first.values)))
-        return []
-    return [(index,) * len(axes) for index in range(len(first.values))]
+def _check_number(check: Checker, sizes: Sequence[int], num_variants: int) -> None:
+    factors = [*sizes, *([num_variants] if num_variants else [])]
+    if sizes and prod(factors) > MOST_VARIANTS:
+        number = str(prod(factors))
+        if len(factors) > 1:
+            number = f"{' × '.join(map(str, factors))} = {number}"
+        make = "[sweep] and [[variants]] make" if num_variants else "[sweep] makes"
+        check.add(
+            ("sweep",),
+            f"{make} {number} variants, and a recipe may have {MOST_VARIANTS}",
+            on_key=True,
+        )
 
 
-def _too_many(check: Checker, count: str) -> None:
-    check.add(
-        ("sweep",),
-        f"this sweep makes {count} variants, and a recipe may have {MOST_VARIANTS}: sweep fewer values",
-        on_key=True,
-    )
+def _in_step(sizes: Sequence[int]) -> list[Place]:
+    """First values together, second values together, and so on, as far as every axis has one."""
+    return [(index,) * len(sizes) for index in range(min(sizes, default=0))]
 
 
-def _points(
-    check: Checker, axes: Sequence[Axis], places: Sequence[tuple[int, ...]], names: Any, where: Path
-) -> list[Point]:
-    if names is not None and (not isinstance(names, list) or len(names) != len(places)):
-        if places:
-            given = f"{len(names)}" if isinstance(names, list) else found(names)
-            check.add(where, f"expected a list of {len(places)} names, one for each variant, found {given}")
-        return []
-    texts = [_texts(axis, axes) for axis in axes]
-    taken: dict[str, str] = {}
-    points = []
-    for number, place in enumerate(places):
-        parts = [words[index] for words, index in zip(texts, place, strict=True)]
-        layers = tuple(axis.layer(index) for axis, index in zip(axes, place, strict=True))
-        if names is not None:
-            origin = (*where, number)
-            check_name(check, names[number], origin, taken)
-        else:
-            origin = (*axes[-1].origin, place[-1])
-            _check_made(check, "+".join(parts), origin, taken)
-        name = "+".join(parts) if names is None else str(names[number])
-        points.append(Point(name, [axis.keys for axis in axes], layers))
-    return points
-
-
-def _check_made(check: Checker, name: str, where: Path, taken: dict[str, str]) -> None:
-    if name.lower() in taken:
-        check.add(where, f"two values make the same name {found(name)}: name the variants, names = [...]")
-    elif name_problem(name, taken) is not None:
-        check.add(where, f"{found(name)} is no good name for a variant: give them all one, names = [...]")
-    taken[name.lower()] = name
-
-
-def _texts(axis: Axis, axes: Sequence[Axis]) -> list[str]:
-    """What each value of an axis adds to a name; a longer form where the shorter ones are not different."""
-    same_end = [other for other in axes if other.keys[-1] == axis.keys[-1]]
-    label = axis.keys[-1] if len(same_end) == 1 else axis.key
-    is_unit = axis.keys in NAMED or (axis.keys[-1] == "name" and axis.keys[:-1] in NAMED)
-    for long in (False, True):
-        texts = [_text(value, long) for value in axis.values]
-        if len({text.lower() for text in texts}) == len(texts):
-            break
+def _one_by_one(sizes: Sequence[int]) -> list[Place]:
+    """Every value of each axis beside the first ones of the others."""
+    first = (0,) * len(sizes)
     return [
-        text if is_unit and not _is_nameless(value) else f"{label}-{text}"
-        for value, text in zip(axis.values, texts, strict=True)
+        (*first[:axis], index, *first[axis + 1 :]) for axis, size in enumerate(sizes) for index in range(size)
     ]
 
 
-def _is_nameless(value: Any) -> bool:
-    return isinstance(value, dict) and "name" not in value
+def _point(name: str, axes: Sequence[Axis], place: Place) -> Point:
+    layers = tuple(axis.layer(index) for axis, index in zip(axes, place, strict=True))
+    return Point(name, [axis.keys for axis in axes], layers)
 
 
-def _text(value: Any, long: bool) -> str:
-    """A value in characters that a directory's name may have."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "-".join(_text(item, long) for item in value) or "none"
-    if isinstance(value, dict):
-        inner = [f"{key}-{_text(item, long)}" for key, item in value.items() if key != "name"]
-        if "name" not in value:
-            return "-".join(inner)
-        return "-".join([_text(value["name"], long), *(inner if long else [])])
-    return _UNSAFE.sub("_", str(value)).strip("_") or "_"
-
-
-def _origin(keys: tuple[str, ...], origins: Origins) -> Path:
-    """Where a key of [sweep] is written: on the command line, if it is set there, else in the file."""
-    for length in range(len(keys), 0, -1):
-        if keys[:length] in origins:
-            return origins[keys[:length]]
-    return ("sweep", *keys)
-
-
-def _with(table: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    """The table with this one value set or replaced."""
-    first, *rest = keys
-    below = table.get(first)
-    return {
-        **table,
-        first: _with(below if isinstance(below, dict) else {}, rest, value) if rest else value,
-    }
-
-
-def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, (*above, key))
-        else:
-            yield (*above, key), value
-
-
-def _holds(values: Any, part: Any) -> bool:
-    """Whether everything in `part` is so in `values`."""
-    if isinstance(part, dict) and isinstance(values, dict):
-        return all(key in values and _holds(values[key], item) for key, item in part.items())
-    return bool(values == part)
+def _points(
+    check: Checker, axes: Sequence[Axis], places: Sequence[Place], names: Any, where: Path
+) -> list[Point]:
+    """The points under the names given, else under those of their values."""
+    taken: dict[str, str] = {}
+    if names is not None:
+        if not isinstance(names, list) or len(names) != len(places):
+            given = str(len(names)) if isinstance(names, list) else found(names)
+            check.add(where, f"expected a list of {len(places)} names, one for each variant, found {given}")
+            return []
+        checked = [check_name(check, name, (*where, index), taken) for index, name in enumerate(names)]
+        return [_point(name or "", axes, place) for name, place in zip(checked, places, strict=True)]
+    ends = [axis.keys[-1] for axis in axes]
+    parts = [
+        name_parts(axis.keys, axis.values, end if ends.count(end) == 1 else ".".join(axis.keys))
+        for axis, end in zip(axes, ends, strict=True)
+    ]
+    points = []
+    for place in places:
+        name = "+".join(part[index] for part, index in zip(parts, place, strict=True))
+        last = (*axes[-1].origin, place[-1])
+        if name.lower() in taken:
+            check.add(last, f"two values make the same name {found(name)}: name the variants, names = [...]")
+        elif name_problem(name, taken) is not None:
+            check.add(last, f"{found(name)} is no good name for a variant: give them all one, names = [...]")
+        taken[name.lower()] = name
+        points.append(_point(name, axes, place))
+    return points

@@ -251,7 +251,7 @@ def test_a_variant_stays_what_it_is_called_after(load: Load, line: str, override
         pytest.param('names = "a"\ntrain.lr = [1]', "5:9", 'found "a"', id="names no list"),
         pytest.param('names = ["a", "A"]\ntrain.lr = [1, 2]', "5:15", "two variants", id="names alike"),
         pytest.param('names = ["a/b"]\ntrain.lr = [1]', "5:10", "cannot be a directory's", id="unsafe name"),
-        pytest.param("data.classes = [['a/b'], ['a b']]", "5:26", "make the same name", id="values alike"),
+        pytest.param("data.classes = [['a/b', 'c'], ['a b', 'c']]", "5:31", "make the same name", id="values alike"),
         pytest.param(
             f"data.classes = [{['x' * 50, 'y' * 50]}]", "5:17", "no good name for a variant", id="too long"
         ),
@@ -269,11 +269,11 @@ def test_a_mistake_is_shown_where_it_is(load: Load, lines: str, place: str, said
 
 
 def test_all_mistakes_at_once(load: Load) -> None:
-    text = (
-        f'{BASE}train.lr = [-1]\ndata.batch_size = [64, 0]\n[[claims]]\ntext = 3\nbetter = ["a"]\nthan = []\n'
-    )
-    said = mistakes(load, text)
-    assert [message.split(":")[1] for message in said] == ["5", "6", "8", "10"]
+    """Those of the lists, of the values in them, and of the rest of the file."""
+    sweep = 'mode = "zpi"\ntrain.lr = [1, "fast", 1]\ndata.batch_size = [64, 0]\n'
+    claim = '[[claims]]\ntext = 3\nbetter = ["a"]\nthan = []\n'
+    said = mistakes(load, BASE + sweep + claim)
+    assert [message.split(":")[1] for message in said] == ["5", "6", "6", "7", "9", "11"]
 
 
 def test_a_broken_sweep_makes_no_further_mistakes(load: Load) -> None:
@@ -310,7 +310,7 @@ def test_an_option_that_a_variant_lacks_is_shown_once(load: Load) -> None:
         ('[[variants]]\nname = "a"\n[[variants]]\nname = "A"\n', "two variants are called"),
         ('[[variants]]\nmodel = "mlp"\n', "needs a name"),
         (f'[[variants]]\nname = "{"n" * 78}"\n', "too long for a directory"),
-        ("".join(f'[[variants]]\nname = "v{n}"\n' for n in range(51)), "51 × 2 = 102 variants"),
+        ("".join(f'[[variants]]\nname = "v{n}"\n' for n in range(51)), "2 × 51 = 102 variants"),
     ],
     ids=["unsafe", "alike", "none", "too long", "too many"],
 )
