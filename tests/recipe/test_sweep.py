@@ -251,7 +251,8 @@ def test_a_variant_stays_what_it_is_called_after(load: Load, line: str, override
         pytest.param('names = "a"\ntrain.lr = [1]', "5:9", 'found "a"', id="names no list"),
         pytest.param('names = ["a", "A"]\ntrain.lr = [1, 2]', "5:15", "two variants", id="names alike"),
         pytest.param('names = ["a/b"]\ntrain.lr = [1]', "5:10", "cannot be a directory's", id="unsafe name"),
-        pytest.param("data.classes = [['a/b', 'c'], ['a b', 'c']]", "5:31", "make the same name", id="values alike"),
+        pytest.param(
+            "data.classes = [['a/b', 'c'], ['a b', 'c']]", "5:31", "make the same name", id="values alike"),
         pytest.param(
             f"data.classes = [{['x' * 50, 'y' * 50]}]", "5:17", "no good name for a variant", id="too long"
         ),
