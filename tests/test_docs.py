@@ -13,6 +13,7 @@ from cnnbench import catalog, cli
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Limits, TrainConfig, load_recipe
 from cnnbench.recipe.reader import DEFAULT_ANALYSES, RECIPE_KEYS, VARIANT_KEYS
+from cnnbench.recipe.sweep import SWEEP_KEYS
 from cnnbench.runner import run_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -179,10 +180,8 @@ def test_every_requirement_stands_in_the_table() -> None:
 
 
 def test_every_key_of_the_language_stands_in_the_reference() -> None:
-    table = " ".join(
-        re.findall(r"^\| (?:top|`\[data\]|`\[model\]|`\[train\]|`limits|`\[\[).*", PROSE, re.MULTILINE)
-    )
-    keys = {*RECIPE_KEYS, *VARIANT_KEYS, "seeds"}
+    table = " ".join(re.findall(r"^\| (?:top|`limits`|`\[).*", PROSE, re.MULTILINE))
+    keys = {*RECIPE_KEYS, *VARIANT_KEYS, *SWEEP_KEYS, "seeds"}
     for model in (DataConfig, TrainConfig, Limits):
         keys |= model.model_fields.keys()
     assert sorted(keys - set(re.findall(r"\w+", table))) == []

@@ -1,6 +1,7 @@
 """Every recipe of the repository: it parses, its models can be built, and all of them can be trained."""
 
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,53 @@ def test_every_model_can_be_built(path: Path) -> None:
         assert each["num_params"] > 0
         assert each["macs"] > 0
         assert sum(layer["num_params"] for layer in each["layers"]) == each["num_params"]
+
+
+def linear(*features: int) -> int:
+    """Weights and biases of fully connected layers in a row."""
+    return sum(inputs * outputs + outputs for inputs, outputs in pairwise(features))
+
+
+def conv(*channels: int, size: int = 3) -> int:
+    """Weights and biases of convolutions in a row."""
+    return sum(inputs * outputs * size**2 + outputs for inputs, outputs in pairwise(channels))
+
+
+def resnet_20(in_channels: int) -> int:
+    """19 convolutions without biases, their norms, a 1x1 shortcut with norm into stages 2 and 3, the head."""
+    channels = [in_channels, *[16] * 7, *[32] * 6, *[64] * 6]
+    weights = sum(9 * inputs * outputs + 2 * outputs for inputs, outputs in pairwise(channels))
+    return weights + (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64) + linear(64, 10)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "variant", "num_params"),
+    [
+        # the sums of the first two are known from the homework: 203,530 and 535,818
+        ("1_mlp_vs_cnn", "simple-mlp", linear(784, 256, 10)),
+        ("1_mlp_vs_cnn", "medium-mlp", linear(784, 512, 256, 10)),
+        ("1_mlp_vs_cnn", "deep-mlp", linear(784, 1024, 512, 256, 128, 10)),
+        ("1_mlp_vs_cnn", "basic-cnn", conv(1, 16, 32) + linear(32 * 7 * 7, 128, 10)),
+        ("1_mlp_vs_cnn", "complex-cnn", conv(1, 32, 32, 64, 64) + linear(64 * 7 * 7, 256, 10)),
+        ("1_mlp_vs_cnn", "residual-cnn", resnet_20(1)),
+        ("2_cifar10_transfer_of_design", "mlp+cifar10", linear(3 * 32 * 32, 512, 256, 10)),
+        ("2_cifar10_transfer_of_design", "cnn+cifar10", conv(3, 16, 32) + linear(32 * 8 * 8, 128, 10)),
+        ("5_num_params", "widths-64", linear(784, 64, 10)),
+        ("7_depth", "depth-16+relu", linear(784, *[128] * 16, 10)),
+        # batch normalization: a scale and a shift take the place of each bias
+        ("9_two_3x3_vs_5x5", "two-3x3", conv(1, 16, 16, 32, 32) + 16 + 16 + 32 + 32 + linear(32, 10)),
+        ("9_two_3x3_vs_5x5", "one-5x5", conv(1, 16, 32, size=5) + 16 + 32 + linear(32, 10)),
+        ("10_kernel_size", "kernel_size-7", conv(1, 16, 32, size=7) + linear(32 * 7 * 7, 128, 10)),
+    ],
+)
+def test_parameters_counted_by_hand(recipe: str, variant: str, num_params: int) -> None:
+    _, plan = plan_of(ROOT / f"recipes/fashion_mnist/{recipe}.toml")
+    counted = {each["name"]: each["num_params"] for each in plan["variants"]}
+    assert counted[variant] == num_params
+
+
+def test_sizes_that_the_homework_states() -> None:
+    assert (linear(784, 256, 10), linear(784, 512, 256, 10)) == (203_530, 535_818)
 
 
 @each_recipe

@@ -215,8 +215,9 @@ class Comparison:
 
     def _payoff(self, best: Row, measured: list[Row]) -> Iterator[str]:
         """Accuracy per parameter and per second: the variants that nothing cheaper matches."""
-        if all(self.standing(row) in ("best", "tied") for row in measured):
-            return  # a better mean within the noise pays for nothing
+        standings = {self.standing(row) for row in measured}
+        if standings <= {"best", "tied"} or "untested" in standings:
+            return  # a better mean within the noise pays for nothing, nor does one on easier images
         better = "more accurate" if self.metric.is_proportion else f"better in {self.metric.label}"
         for name, start, cheaper in (
             ("num_params", "Per parameter", "smaller"),

@@ -77,6 +77,8 @@ class Checker:
     ) -> None:
         """A name that is none of the known ones; `what` is said of it: "key {} in [data]"."""
         known = list(known)
+        if on_key:
+            path = _of_key(path)
         near = nearest(word, known)
         home = home_of(word) if on_key and near is None else None
         place = f"[{home}]" if home else None
@@ -154,7 +156,8 @@ class Checker:
         what = f"option {{}} of {name}"
         misplaced = given.keys() & set(catalog.NOT_OPTIONS.get(kind, ()))
         for key in sorted(misplaced):
-            self.add(layer.origin((*path, key)), f"{key} is set in [train], not in {kind}", on_key=True)
+            where = _of_key(layer.origin((*path, key)))
+            self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
             del given[key]
         checked = self._fields(model, given, layer, path, what, partial)
         if checked is None or misplaced:
@@ -269,6 +272,11 @@ class Checker:
         except (KeyError, CnnbenchError):
             return None
         return list(dict.fromkeys([*known, "name", *options]))
+
+
+def _of_key(path: Path) -> Path:
+    """Where a key is written; the values of a swept one stand in a list behind it."""
+    return path[:-1] if len(path) > 1 and isinstance(path[-1], int) else path
 
 
 def home_of(key: object) -> str | None:

@@ -9,8 +9,11 @@ from cnnbench.recipe.merging import written
 from cnnbench.recipe.mistakes import found
 
 
-def check_claims(check: Checker, entries: Any, variants: Sequence[str]) -> list[Claim]:
-    """The claims of [[claims]]; what is wrong with one is noted, and it is left out."""
+def check_claims(check: Checker, entries: Any, variants: Sequence[str] | None) -> list[Claim]:
+    """The claims of [[claims]]; what is wrong with one is noted, and it is left out.
+
+    `variants` are None where a mistake elsewhere leaves open what they are called.
+    """
     if not isinstance(entries, list):
         check.add(("claims",), "expected [[claims]] (double brackets), once for each claim", on_key=True)
         return []
@@ -18,7 +21,7 @@ def check_claims(check: Checker, entries: Any, variants: Sequence[str]) -> list[
     return [claim for claim in claims if claim is not None]
 
 
-def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str]) -> Claim | None:
+def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str] | None) -> Claim | None:
     if not isinstance(entry, dict):
         check.add(("claims", index), f"expected a table with text, better and than, found {found(entry)}")
         return None
@@ -28,7 +31,7 @@ def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str]) -> C
         return None
     for key, names in (("better", claim.better), ("than", claim.than)):
         for place, name in enumerate(names):
-            if name not in variants:
+            if variants is not None and name not in variants:
                 check.unknown(layer.origin((key, place)), name, "variant {}", variants)
     for place, name in enumerate(claim.than):
         if name in claim.better:

@@ -1,6 +1,6 @@
 """A variant's settings over the recipe's, key by key, remembering where in the file each was written."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ from cnnbench.recipe.toml_positions import Path
 
 # what a section or sub-table is called where nothing names it
 DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "schedule"): "constant"}
-_NAMED = {("data",), ("model",), *DEFAULT_NAMES}
+# tables for which their name alone may stand
+NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -34,7 +35,7 @@ def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_on
 
     def walk(value: Any, path: Path, origin: Path) -> Any:
         origins[path] = origin
-        if isinstance(value, str) and (section, *path) in _NAMED:
+        if isinstance(value, str) and (section, *path) in NAMED:
             origins[(*path, "name")] = origin
             return {"name": value}
         if not isinstance(value, Mapping):
@@ -76,3 +77,27 @@ def merge(base: Layer, over: Layer) -> Layer:
         return merged
 
     return Layer(base.section, walk(base.values, over.values, ()), origins)
+
+
+def taken_back(part: Layer, before: Layer, after: Layer) -> str | None:
+    """The first setting of `part`, by its dotted key, that `before` has and `after` has not."""
+    for keys, value in _leaves(part.values):
+        if _holds(before.values, keys, value) and not _holds(after.values, keys, value):
+            return ".".join((part.section, *keys))
+    return None
+
+
+def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _holds(values: Any, keys: tuple[str, ...], value: Any) -> bool:
+    for key in keys:
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return bool(values == value)

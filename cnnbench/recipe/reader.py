@@ -1,6 +1,5 @@
 """TOML -> Recipe: everything is validated before anything is loaded, and all mistakes are told at once."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,22 @@ from cnnbench.recipe.config import (
     TrainConfig,
     Variant,
 )
+from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import Layer, merge, written
+from cnnbench.recipe.merging import Layer, merge, taken_back, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
 from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
-    "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants", "claims",
+    "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "sweep", "variants",
+    "claims",
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
 DEFAULT_ANALYSES = ("learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability")
-# what stands beside the variants in the directory of a recipe
-_OWN_NAMES = {"figures", "tables", "plan.json", "recipe.toml", "report.md", "report.html"}
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows
 
 
 def load_recipe(
@@ -71,6 +68,7 @@ class _Reader:
         self.overrides = overrides
         self.quick = quick
         self.broken: set[str] = set()  # sections that are no tables: nothing more is said of them
+        self.entries = Entries([], known=False)
         self.check = Checker(str(path), TomlPositions(text), overrides)
         self.origins: dict[str, tuple[str | int, ...]] = {key: (key,) for key in document}
 
@@ -80,12 +78,15 @@ class _Reader:
             if key not in RECIPE_KEYS:
                 check.unknown((key,), key, "key {} in the recipe", RECIPE_KEYS, on_key=True)
         self._plugins()
+        self.entries = read_entries(check, self.document, self.overrides)
         section_overrides = self._top_level_overrides()
         title = self._text("title")
         question = self._text("question")
         analyses = self._analyses()
         variants = self._variants(section_overrides)
-        claims = check_claims(check, self.document.get("claims", []), self._variant_names())
+        claims = check_claims(
+            check, self.document.get("claims", []), self.entries.names if self.entries.known else None
+        )
         if check.mistakes:
             raise RecipeError(check.mistakes)
         name = recipe_name(self.path)
@@ -137,7 +138,7 @@ class _Reader:
 
     def _top_level_overrides(self) -> list[tuple[Override, str | None, str, list[str]]]:
         """Takes `title=...` and the like over; returns the others as (override, variant, section, keys)."""
-        variants = self._variant_names()
+        variants = self.entries.names
         within = []
         for override in self.overrides:
             key, variant = override.key, None
@@ -145,9 +146,10 @@ class _Reader:
                 rest = key.removeprefix("variants.")
                 fitting = [name for name in variants if rest.startswith(f"{name}.")]
                 if not fitting:
-                    self.check.unknown(
-                        (override.number,), rest.split(".")[0], "variant {}", variants, on_key=True
-                    )
+                    if self.entries.known:
+                        self.check.unknown(
+                            (override.number,), rest.split(".")[0], "variant {}", variants, on_key=True
+                        )
                     continue
                 variant = max(fitting, key=len)
                 key = rest.removeprefix(f"{variant}.")
@@ -158,13 +160,15 @@ class _Reader:
                     f"no variant has match_params; to give it to one, set variants.NAME.{key}",
                     on_key=True,
                 )
+            elif first == "sweep" and variant is None:
+                pass  # read with the variants
             elif first in (*_TABLES, "match_params"):
                 within.append((override, variant, first, parts))
             elif first in ("title", "question", "analyses") and not parts and variant is None:
                 self.document[first] = override.value
                 self.origins[first] = (override.number,)
             else:
-                known = [*_TABLES, "title", "question", "analyses", "variants", "match_params"]
+                known = [*_TABLES, "title", "question", "analyses", "sweep", "variants", "match_params"]
                 home = home_of(first)
                 near = f"{home}.{key}" if home else nearest(first, known)
                 hint = "" if near else f"; expected {choices(known)}, such as train.epochs"
@@ -173,17 +177,8 @@ class _Reader:
                 )
         return within
 
-    def _entries(self) -> list[Any]:
-        variants = self.document.get("variants", [])
-        return variants if isinstance(variants, list) else []
-
-    def _variant_names(self) -> list[str]:
-        """As they are written, also those that cannot be."""
-        names = [entry.get("name") for entry in self._entries() if isinstance(entry, dict)]
-        return [name for name in names if isinstance(name, str)]
-
     def _has_matched(self) -> bool:
-        return any(isinstance(entry, dict) and "match_params" in entry for entry in self._entries())
+        return any("match_params" in entry.table for entry in self.entries.entries)
 
     def _section(self, table: dict[str, Any], section: str, path: tuple[str | int, ...]) -> Layer:
         """A section as written in the recipe (path ()) or in a variant."""
@@ -203,38 +198,27 @@ class _Reader:
         check.train(shared["train"], partial=True)
         check.model(shared["model"], partial=True)
         check.limits(shared["limits"])
-        entries = self.document.get("variants", [])
-        if not isinstance(entries, list):
-            check.add(
-                ("variants",), "expected [[variants]] (double brackets), once for each variant", on_key=True
-            )
-            return []
-        if not entries:
-            check.add_for_file("no variants: add a [[variants]] entry with a name and a model")
         fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
         known: dict[int, list[str]] = {}
-        taken: dict[str, str] = {}
         matched: list[Asked] = []
         variants = []
-        for index, entry in enumerate(entries):
-            path = ("variants", index)
-            if not isinstance(entry, dict):
-                check.add(path, f"expected a table with a name, found {found(entry)}")
-                continue
+        for each in self.entries.entries:
+            entry, path, name = each.table, each.path, each.name
             for key in entry:
                 if key not in VARIANT_KEYS:
                     check.unknown((*path, key), key, "key {} in a variant", VARIANT_KEYS, on_key=True)
-            name = self._variant_name(entry, index, taken)
             layers = {
                 section: merge(shared[section], self._section(entry, section, path)) for section in _TABLES
             }
             layers["match_params"] = self._section(entry, "match_params", path)
+            for layer in each.swept:
+                layers[layer.section] = merge(layers[layer.section], layer)
             if self.quick:
                 layers = quickened(layers)
             for override, variant, section, parts in overrides:
                 meant = variant is not None or section in _TABLES or _is_matched(entry, layers)
                 if meant and variant in (None, name):
-                    self._set(layers, override, section, parts, fitting, known)
+                    self._set(layers, each, override, section, parts, fitting, known)
             data = None if "data" in self.broken else check.data(layers["data"])
             model = None if "model" in self.broken else check.model(layers["model"])
             train, limits = check.train(layers["train"]), check.limits(layers["limits"])
@@ -246,7 +230,7 @@ class _Reader:
                 variants.append(
                     _variant(name, data, model, train, limits, match_params, self.quick, overrides)
                 )
-        check_matches(check, matched, self._variant_names())
+        check_matches(check, matched, self.entries.names)
         for override, _, _, parts in overrides:
             if not fitting.get(override.number, True):
                 check.unknown(
@@ -261,6 +245,7 @@ class _Reader:
     def _set(
         self,
         layers: dict[str, Layer],
+        entry: Entry,
         override: Override,
         section: str,
         parts: list[str],
@@ -276,32 +261,15 @@ class _Reader:
         if not parts and not isinstance(override.value, dict) and not named:
             self.check.add((override.number,), f"expected a table, found {found(override.value)}")
         elif fits:
-            layers[section] = apply(layers[section], override, parts)
-
-    def _variant_name(self, entry: dict[str, Any], index: int, taken: dict[str, str]) -> str | None:
-        check, path = self.check, ("variants", index, "name")
-        name = entry.get("name")
-        if "name" not in entry:
-            check.add(("variants", index), "this variant needs a name", on_key=True)
-        elif not isinstance(name, str):
-            check.add(path, f"expected text in quotes, found {found(name)}")
-        elif name.lower() in _OWN_NAMES:
-            check.add(
-                path, f"{found(name)} is the name of a file or folder that the report writes; choose another"
-            )
-        elif not _SAFE_NAME.fullmatch(name) or name.endswith(".") or _RESERVED.fullmatch(name):
-            check.add(
-                path,
-                f"the name {found(name)} cannot be a directory's: use letters, digits, . _ + - (at most 80), "
-                "beginning with a letter or digit and not ending in a dot, and no name that Windows reserves",
-            )
-        elif name.lower() in taken:
-            capitals = "" if taken[name.lower()] == name else ", but for capitals"
-            check.add(path, f"two variants are called {found(name)}{capitals}")
-        else:
-            taken[name.lower()] = name
-            return name
-        return None
+            before, layers[section] = layers[section], apply(layers[section], override, parts)
+            for layer in entry.swept:
+                key = taken_back(layer, before, layers[section]) if layer.section == section else None
+                if key is not None:
+                    self.check.add(
+                        (override.number,),
+                        f"{key} is what [sweep] varies and variants are called after: set sweep.{key}=[...]",
+                        on_key=True,
+                    )
 
 
 def _is_matched(entry: dict[str, Any], layers: dict[str, Layer]) -> bool:

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from cnnbench import catalog
 from cnnbench.recipe.config import Claim, DataConfig, EarlyStopping, Limits, MatchParams, TrainConfig
 from cnnbench.recipe.config import Seeds as SeedList
+from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
 _LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping")}
@@ -26,6 +27,7 @@ def recipe_schema() -> Schema:
     text = {"type": "string"}
     of_variant = {**sections, "match_params": {"$ref": "#/$defs/match_params"}}
     definitions["variant"] = _table({"name": text, **of_variant}, ["name"])
+    definitions["sweep"] = _sweep(definitions)
     strict = _table(
         {
             "title": text,
@@ -33,10 +35,11 @@ def recipe_schema() -> Schema:
             "analyses": {"type": "array", "items": {"$ref": "#/$defs/analysis"}},
             **sections,
             "claims": {"type": "array", "items": {"$ref": "#/$defs/claim"}},
+            "sweep": {"$ref": "#/$defs/sweep"},
             "variants": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/variant"}},
         },
-        required=["variants"],
     )
+    strict["anyOf"] = [{"required": ["variants"]}, {"required": ["sweep"]}]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "cnnbench recipe",
@@ -107,3 +110,33 @@ def _train() -> Schema:
     fixed = {key: value for key, value in properties.items() if key not in _LATER["train"]}
     later = {key: {"$ref": f"#/$defs/{key}"} for key in _LATER["train"]}
     return _table({**fixed, **later, "seeds": TypeAdapter(SeedList).json_schema()})
+
+
+def _sweep(definitions: Schema) -> Schema:
+    """[sweep]: a list of values wherever a section has a value; an option of a model can be any of them."""
+    train = dict(definitions["train"]["properties"])
+    del train["seeds"]  # what seeds there are makes no variants
+    data = definitions["data"]["anyOf"][1]
+    lists: Schema = {"anyOf": [{"$ref": "#/$defs/values"}, {"type": "object", "additionalProperties": True}]}
+    definitions["values"] = {"type": "array", "minItems": 1}
+    swept: Schema = {
+        "train": {key: _swept(schema) for key, schema in train.items()},
+        "data": {key: _swept(schema) for key, schema in data["properties"].items()},
+        "model": {"name": _swept({"oneOf": _described("model")})},
+    }
+    for key in _LATER["train"]:
+        swept["train"][key] = {"anyOf": [swept["train"][key], {"type": "object"}]}
+    properties: Schema = {
+        "mode": {"enum": list(MODES)},
+        "names": {"type": "array", "items": {"type": "string"}},
+    }
+    for section, keys in swept.items():
+        table = {"type": "object", "properties": keys}
+        # a data set and a model have options of their own
+        table["additionalProperties"] = False if section == "train" else lists
+        properties[section] = {"anyOf": [_swept({"$ref": f"#/$defs/{section}"}), table]}
+    return _table(properties)
+
+
+def _swept(schema: Schema) -> Schema:
+    return {"type": "array", "minItems": 1, "items": schema}

@@ -123,3 +123,25 @@ def test_titles_stand_inside_the_picture(subject: Callable[..., Subject], num_va
     assert [panel.get_title("left") for panel in panels] == list(variants)
     for panel in panels:
         assert panel.get_tightbbox().y1 <= figure.figure.bbox.y1
+
+
+def test_each_data_set_has_its_own_classes(make_run: Callable[..., Run], subject_from: SubjectFrom) -> None:
+    """Variants of two data sets never share a picture, nor one the class names of the other."""
+    classes = {"shoes": ["boot", "sandal", "sneaker"], "pets": ["cat", "dog", "bird", "fish"]}
+    runs = [make_run(name, 0, [0.1, 0.7], classes=known) for name, known in classes.items()]
+    runs.append(make_run("more-shoes", 0, [0.1, 0.8], classes=classes["shoes"]))
+    outputs = list(ConfusionMatrix().analyse(subject_from(runs)))
+    figures = [each.figure for each in outputs if isinstance(each, Figure)]
+    named = [
+        ([axes.get_title("left") for axes in figure.axes if axes.get_title("left")],
+         [label.get_text() for label in figure.axes[0].get_yticklabels()])
+        for figure in figures
+    ]  # fmt: skip
+    assert named == [(["shoes", "more-shoes"], classes["shoes"]), (["pets"], classes["pets"])]
+    pairs, *counts = (each for each in outputs if isinstance(each, Table))
+    assert {row[0]: row[1] in classes["pets"] for row in pairs.rows} == {
+        "shoes": False, "pets": True, "more-shoes": False,
+    }  # fmt: skip
+    assert [list(table.columns[1:-1]) for table in counts] == [
+        classes["shoes"], classes["pets"], classes["shoes"],
+    ]  # fmt: skip

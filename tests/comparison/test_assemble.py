@@ -347,6 +347,15 @@ def test_other_images_are_not_compared(tmp_path: Path) -> None:
     assert "Whether z is really better than x and y was not tested" in " ".join(comparison.conclusions())
 
 
+def test_other_images_are_not_weighed_against_costs(tmp_path: Path) -> None:
+    """A variant on easier images is neither better nor a better bargain."""
+    runs = RecipeRuns(tmp_path / "a")
+    runs.add("x", [700, 705], num_params=500).add("y", [910, 905], num_params=2000)
+    assert any(sentence.startswith("Per parameter: ") for sentence in compare([tmp_path]).conclusions())
+    runs.add("z", [990, 992], targets_seed=7, num_params=100)
+    assert not any(sentence.startswith("Per ") for sentence in compare([tmp_path]).conclusions())
+
+
 def test_seeds_with_other_images_are_not_tested(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a").add("x", [900])
     runs.variants[0]["seeds"] = [0, 1]
