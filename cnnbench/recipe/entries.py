@@ -29,10 +29,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """All of them in order; `known` is false where a mistake in [sweep] leaves open what they are called."""
+    """All of them in order; `known` is false where a mistake in [sweep] leaves open what they are called.
+
+    `as_written` is false too where `--set sweep.…` makes others than the file does.
+    """
 
     entries: list[Entry]
     known: bool
+    as_written: bool
 
     @property
     def names(self) -> list[str]:
@@ -46,22 +50,22 @@ def read_entries(check: Checker, document: Mapping[str, Any], overrides: Sequenc
     is_swept = "sweep" in document or bool(set_here)
     entries = list(_written(check, document.get("variants", []), is_swept))
     if not is_swept:
-        return Entries(entries, known=True)
+        return Entries(entries, known=True, as_written=True)
     table = document.get("sweep", {})
     num_variants = len([entry for entry in entries if entry.path != ("sweep",)])
     sweep = read_sweep(check, table, set_here, num_variants)
     if sweep.sound:
-        return Entries(list(_crossed(check, entries, sweep.points)), known=True)
+        return Entries(list(_crossed(check, entries, sweep.points)), known=True, as_written=not set_here)
     # without what was meant to name it, a variant would seem to lack its model or data
     swept = [keys for point in sweep.points[:1] for keys in point.keys]
     if any(_names_unit(table, section, swept) for section in ("data", "model")):
-        return Entries([], known=False)
+        return Entries([], known=False, as_written=False)
     unnamed = [
         Entry(entry.table, entry.path, None, None, point.layers)
         for entry in entries
         for point in sweep.points
     ]
-    return Entries(unnamed, known=False)
+    return Entries(unnamed, known=False, as_written=False)
 
 
 def _names_unit(sweep: Any, section: str, swept: Sequence[tuple[str, ...]]) -> bool:

@@ -201,6 +201,15 @@ def test_set_replaces_or_adds_a_list(load: Load) -> None:
     assert names(recipe) == ["small+lr-1", "small+lr-2", "large+lr-1", "large+lr-2"]
 
 
+def test_a_list_on_the_command_line_takes_claims_about_other_values_away(load: Load) -> None:
+    claims = "".join(
+        f'[[claims]]\ntext = "{one}"\nbetter = ["lr-{one}"]\nthan = ["lr-{other}"]\n'
+        for one, other in (("0.1", "0.2"), ("0.1", "0.3"))
+    )
+    recipe = load(f"{BASE}train.lr = [0.1, 0.2, 0.3]\n{claims}", ["sweep.train.lr=[0.1, 0.3, 0.4]"])
+    assert [claim.than for claim in recipe.claims] == [["lr-0.3"]]
+
+
 @pytest.mark.parametrize(
     ("line", "override", "key"),
     [
