@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import median, median_low
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnbench.comparison.comparison import Comparison, Pair, Row
-from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_recipe
+from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_planned, read_recipe
 from cnnbench.comparison.quantities import KNOWN, Quantity, named
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import (
@@ -39,13 +39,27 @@ def compare(
     A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
+    from cnnbench.comparison.stages import stale_stages  # which compares in its turn
+
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
     directories = sorted(found.values(), key=_natural)
     recipes = [read_recipe(directory) for directory in directories]
+    for recipe, directory in zip(recipes, directories, strict=True):
+        recipe.problems += stale_stages(directory)
     _keep_apart(recipes, directories)
     recipes.sort(key=lambda recipe: _natural(Path(recipe.name)))
     runs = [run for recipe in recipes for variant in recipe.variants for run in variant.measurements]
-    quantity = named(metric, (name for run in runs for name in run.values))
+    return _compared(recipes, named(metric, (name for run in runs for name in run.values)))
+
+
+def compare_planned(
+    directory: Path, name: str, plan: Sequence[Mapping[str, Any]], quantity: Quantity
+) -> Comparison:
+    """Compares the runs in one directory by a plan at hand: what `plan.json` holds under "variants"."""
+    return _compared([read_planned(directory, name, plan)], quantity)
+
+
+def _compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comparison:
     rows, pairs, problems = [], [], []
     for recipe in recipes:
         tested, untested = _pairs(recipe, quantity)
