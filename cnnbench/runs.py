@@ -190,23 +190,21 @@ class Run:
                 path.replace(self._damaged_state)
         return None, problems
 
-    def finish(
-        self,
-        result: Mapping[str, Any],
-        predictions: "Predictions | None",
-        weights: "Mapping[str, Tensor] | None",
-    ) -> None:
-        """Writes predictions, best weights, and last the result that completes the run; drops states."""
-        import numpy as np
+    def save_weights(self, weights: "Mapping[str, Tensor]") -> None:
+        """Writes the best weights, for `weights` to read."""
         from safetensors.torch import save
+
+        # Written by Python, so that a full disk is an OSError like everywhere else.
+        content = save({name: value.cpu().contiguous() for name, value in weights.items()})
+        files.write(self.path / "best.safetensors", content)
+
+    def finish(self, result: Mapping[str, Any], predictions: "Predictions | None") -> None:
+        """Writes predictions, and last the result that completes the run; drops states."""
+        import numpy as np
 
         if predictions is not None:
             with files.replacing(self.path / "predictions.npz") as temporary:
                 np.savez_compressed(temporary, **cast("Any", predictions))
-        if weights is not None:
-            # Written by Python, so that a full disk is an OSError like everywhere else.
-            content = save({name: value.cpu().contiguous() for name, value in weights.items()})
-            files.write(self.path / "best.safetensors", content)
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
         for path in (self._state, self._previous_state, self._damaged_state):
             path.unlink(missing_ok=True)

@@ -211,7 +211,8 @@ def finished(run: Run) -> Run:
     run.write_history([{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}], [{"epoch": 0}, {"epoch": 1}])
     run.save_state({"epoch": 1})
     run.save_state({"epoch": 2})
-    run.finish(RESULT, PREDICTIONS, WEIGHTS)
+    run.save_weights(WEIGHTS)
+    run.finish(RESULT, PREDICTIONS)
     return run
 
 
@@ -313,7 +314,8 @@ def test_the_result_is_written_last(run: Run, obstacle: str) -> None:
     run.save_state({"epoch": 1})
     (run.path / obstacle).mkdir()
     with pytest.raises(OSError, match=obstacle):
-        run.finish(RESULT, PREDICTIONS, WEIGHTS)
+        run.save_weights(WEIGHTS)
+        run.finish(RESULT, PREDICTIONS)
     assert run.result() is None
     assert run.load_state() == ({"epoch": 1}, [])
     assert not list(run.path.glob(".partial-*"))
