@@ -197,6 +197,34 @@ def decide_runs(
     return [(run, decide(run, config, fresh)) for run, config in solved_runs(solved, runs_dir)]
 
 
+def notes_of(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) -> list[str]:
+    """What `run_recipe` would tell before it trains: on what the recipe is built, and what is stale by it."""
+    from cnnbench.comparison.stages import solve, stage_notes
+    from cnnbench.data import data_root
+
+    return stage_notes(solve(recipe, data_root(data_dir), runs_dir), runs_dir)
+
+
+def stages_of(recipe: "Recipe") -> "list[Recipe]":
+    """The recipes that this one is built on, directly or not, in the order in which they have to be run."""
+    from cnnbench.recipe import load_recipe
+    from cnnbench.recipe.stages import load_stages
+
+    return load_stages(recipe, lambda file: load_recipe(file, quick=recipe.quick, seeds=recipe.num_seeds))
+
+
+def is_ready(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) -> bool:
+    """Whether another recipe can be built on this one: the runs that are needed for that are complete."""
+    from cnnbench.comparison.stages import NotRunError, upstream_recipe
+    from cnnbench.data import data_root
+
+    try:
+        upstream_recipe(recipe, data_root(data_dir), runs_dir)
+    except NotRunError:
+        return False
+    return True
+
+
 def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
     """Writes what this directory is going to hold, and the recipe as it was read."""
     plan = {

@@ -6,13 +6,14 @@ With `--seeds N` the first N seeds of the other recipe suffice, unless all that 
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from cnnbench.comparison.assemble import compare_planned
-from cnnbench.comparison.winners import METRIC, pick
+from cnnbench.comparison.winners import METRIC, contender_rows, pick
 from cnnbench.data import data_root
 from cnnbench.decisions import Decision, decide
 from cnnbench.errors import CnnbenchError
@@ -20,7 +21,7 @@ from cnnbench.matching import solve as solve_matches
 from cnnbench.recipe.config import BestOf, Recipe, Variant, Winner
 from cnnbench.recipe.narrowing import narrowed
 from cnnbench.recipe.reader import load_recipe
-from cnnbench.recipe.stages import built_on
+from cnnbench.recipe.stages import with_options
 from cnnbench.runs import DamagedError, Run, read_json
 
 
@@ -52,7 +53,7 @@ def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -
 
 
 def _standing_on(variant: Variant, best_of: BestOf, winner: Winner, plugins: list[str]) -> Variant:
-    model, cut = built_on(winner.model, best_of.options, plugins)
+    model, cut = with_options(winner.model, best_of.options, plugins)
     return variant.model_copy(
         update={"model": model, "winner": winner.model_copy(update={"cut": cut})}
     )
@@ -153,6 +154,34 @@ def winners_of(plan: Mapping[str, Any]) -> dict[str, Winner]:
                 found[str(entry.get("name"))] = Winner.model_validate(entry["winner"])
             except ValidationError:
                 continue
+    return found
+
+
+@dataclass(frozen=True)
+class BuiltOn:
+    """A recipe whose winner variants of another one are built on, as text; `rows` under winners.COLUMNS."""
+
+    title: str
+    rows: list[list[str]]
+    sentences: list[str]
+
+
+def built_on(plan: Mapping[str, Any]) -> list[BuiltOn]:
+    """What the variants of a plan are built on: a table and sentences for each recipe."""
+    by_variant = winners_of(plan)
+    found = []
+    for recipe in dict.fromkeys(winner.recipe for winner in by_variant.values()):
+        names = [name for name, winner in by_variant.items() if winner.recipe == recipe]
+        winner = by_variant[names[0]]
+        who = "" if len(names) == len(plan["variants"]) else f" ({', '.join(names)})"
+        cut = [f"{name}: {sentence}." for name in names for sentence in by_variant[name].cut]
+        found.append(
+            BuiltOn(
+                title=f"Built on {winner.variant}, the winner of {recipe}{who}",
+                rows=contender_rows(winner.contenders),
+                sentences=[*winner.reasons, *cut],
+            )
+        )
     return found
 
 

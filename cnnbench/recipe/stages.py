@@ -98,7 +98,7 @@ class Stages:
                 what = f"option {{}} of {model.name}, a model of {recipe}"
                 self.check.unknown(layer.origin((key,)), key, what, known, on_key=True)
             return None
-        if self.check.named("model", {"name": model.name, **model.options, **options}, layer) is None:
+        if self.check.named("model", {"name": model.name, **model.options, **options}, layer, ()) is None:
             return None
         num_stages = _num_stages(model, options, self.check.plugins)
         for key in per_stage(model, self.check.plugins) & options.keys():
@@ -110,7 +110,7 @@ class Stages:
                     "stages; give one for each (for a model with fewer stages the first ones are used)",
                 )
                 return None
-        return built_on(model, options, self.check.plugins)[0]
+        return with_options(model, options, self.check.plugins)[0]
 
 
 def candidates(recipe: Recipe) -> list[Named]:
@@ -120,7 +120,7 @@ def candidates(recipe: Recipe) -> list[Named]:
     )
 
 
-def built_on(model: Named, options: Mapping[str, Any], plugins: Sequence[str]) -> tuple[Named, list[str]]:
+def with_options(model: Named, options: Mapping[str, Any], plugins: Sequence[str]) -> tuple[Named, list[str]]:
     """The model with these options set anew, and a sentence for each list that was too long for it.
 
     A list with one entry for each stage is cut to the stages that the model has, unless the options set all
