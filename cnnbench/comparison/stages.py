@@ -26,7 +26,10 @@ from cnnbench.runs import DamagedError, Run, read_json
 
 
 class NotRunError(CnnbenchError):
-    """A recipe that another one is built on has no complete runs of its present settings."""
+    """A recipe that another one is built on has no complete runs of its present settings.
+
+    The message begins with that recipe's name, so that it can follow "is built on".
+    """
 
 
 def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -> Recipe:
@@ -35,6 +38,18 @@ def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -
     `as_run` takes the winners that its finished runs were built on, where they say so. Raises NotRunError
     where a recipe it is built on must be run first, and CnnbenchError where it cannot be solved.
     """
+    try:
+        solved = _with_winners(recipe, root, runs_dir, as_run)
+    except NotRunError as error:
+        stale = ""
+        if old := recorded_winners(runs_dir / recipe.directory):
+            names = ", ".join(dict.fromkeys(f"{each.variant} of {each.recipe}" for each in old.values()))
+            stale = f". The runs in {runs_dir / recipe.directory} are stale: they were built on {names}"
+        raise NotRunError(f"{recipe.path} is built on {error}{stale}") from error
+    return solve_matches(solved, root)
+
+
+def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = False) -> Recipe:
     found: dict[Path, Winner] = {}
     recorded = recorded_winners(runs_dir / recipe.directory) if as_run else {}
     variants = []
@@ -46,10 +61,12 @@ def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -
         winner = recorded.get(variant.name)
         if winner is None or Path(winner.file).resolve() != best_of.file.resolve():
             if best_of.file not in found:
-                found[best_of.file] = _winner_for(recipe, best_of, root, runs_dir)
+                found[best_of.file] = find_winner(
+                    best_of.file, root, runs_dir, quick=recipe.quick, num_seeds=recipe.num_seeds
+                )
             winner = found[best_of.file]
         variants.append(_standing_on(variant, best_of, winner, recipe.plugins))
-    return solve_matches(recipe.model_copy(update={"variants": variants}), root)
+    return recipe.model_copy(update={"variants": variants})
 
 
 def _standing_on(variant: Variant, best_of: BestOf, winner: Winner, plugins: list[str]) -> Variant:
@@ -57,17 +74,6 @@ def _standing_on(variant: Variant, best_of: BestOf, winner: Winner, plugins: lis
     return variant.model_copy(
         update={"model": model, "winner": winner.model_copy(update={"cut": cut})}
     )
-
-
-def _winner_for(recipe: Recipe, best_of: BestOf, root: Path, runs_dir: Path) -> Winner:
-    try:
-        return find_winner(best_of.file, root, runs_dir, quick=recipe.quick, num_seeds=recipe.num_seeds)
-    except NotRunError as error:
-        stale = ""
-        if old := recorded_winners(runs_dir / recipe.directory):
-            names = ", ".join(dict.fromkeys(f"{each.variant} of {each.recipe}" for each in old.values()))
-            stale = f". The runs in {runs_dir / recipe.directory} are stale: they were built on {names}"
-        raise NotRunError(f"{recipe.path} is built on another recipe: {error}{stale}") from error
 
 
 def find_winner(
@@ -96,13 +102,16 @@ def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path) -> Recipe:
     for seeds in (None, recipe.num_seeds) if recipe.num_seeds else (None,):
         # what it is built on itself may have been run with as few seeds
         narrow = whole.model_copy(update={"num_seeds": recipe.num_seeds})
-        solved = narrowed(solve(narrow, root, runs_dir), seeds, ())
+        try:
+            solved = narrowed(solve_matches(_with_winners(narrow, root, runs_dir), root), seeds, ())
+        except NotRunError as error:
+            raise NotRunError(f"{whole.directory}, which is built on {error}") from error
         state = [(run, decide(run, config)) for run, config in solved_runs(solved, runs_dir)]
         if all(decision.action == "reuse" for _, decision in state):
             return solved
         states.append(state)
     raise NotRunError(
-        f"{whole.directory} {_missing(states[-1])}; run it first ({command(recipe, runs_dir)}), or give "
+        f"{whole.directory}, which {_missing(states[-1])}; run it first ({command(recipe, runs_dir)}), or give "
         "--with-stages"
     )
 
@@ -191,7 +200,7 @@ def stale_stages(directory: Path) -> list[str]:
     winners = {winner.recipe: winner for winner in recorded_winners(directory).values()}
     for winner in winners.values():
         file = Path(winner.file)
-        start = f"stale: these runs were built on {winner.variant}, the winner of {winner.recipe}"
+        start = f"stale: these runs were built on {winner.variant}, the winner at that time of"
         if not file.is_file():
             sentences.append(
                 f"whether {winner.variant} is still the winner of {winner.recipe}, on which these runs were "
@@ -203,11 +212,13 @@ def stale_stages(directory: Path) -> list[str]:
             now = find_winner(
                 file, data_root(None), _runs_dir(directory), quick=quick, num_seeds=winner.num_seeds
             )
+        except NotRunError as error:
+            sentences.append(f"{start} {error}")
         except CnnbenchError as error:
-            sentences.append(f"{start} at that time. {error}")
+            sentences.append(f"{start} {winner.recipe}; {error}")
         else:
             if now.model != winner.model:
-                sentences.append(f"{start}, which now is {now.variant}: run the recipe again")
+                sentences.append(f"{start} {winner.recipe}, which now is {now.variant}; run the recipe again")
     return sentences
 
 
