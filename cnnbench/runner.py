@@ -1,7 +1,7 @@
 """Runs a recipe: which runs are missing, train them, analyse, report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -258,15 +258,22 @@ def report(
 ) -> Reported:
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
-    from cnnbench.analyses.base import Analysis, Subject
+    from cnnbench.analyses.base import Analysis, Stage, Subject
     from cnnbench.comparison import compare
+    from cnnbench.comparison.stages import stage_directories
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
     if not runs:
         return Reported(directory, None, None, failures)
     plan = read_json(directory / "plan.json")
-    subject = Subject(plan["recipe"], plan["title"], runs, datasets, device)
+
+    def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
+        of = read_json(place / "plan.json")
+        return Subject(of["recipe"], of["title"], complete_runs(place), datasets, device, stages)
+
+    stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
+    subject = subject_of(directory, stages)
     analysed = []
     for named in recipe.analyses:
         make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))

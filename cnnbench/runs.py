@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+# Settings of data that change how images are fed, and leave them the same ones.
+FEEDING = ("batch_size", "augment", "normalize", "image_size")
+
 # A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
 # does not notice a changed byte.
 STATE_HEADER = b"cnnbench state 1\n"
@@ -291,6 +294,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in dict.fromkeys((*before, *after))
         if before.get(key) != after.get(key)
     ]
+
+
+def choice_of_images(config: Mapping[str, Any]) -> str:
+    """The settings that decide which images are in which split, as one text: equal ones mean the same images."""
+    data = {key: value for key, value in config.get("data", {}).items() if key not in FEEDING}
+    return json.dumps(data, sort_keys=True)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -12,6 +11,7 @@ from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_planned, read_recipe
 from cnnbench.comparison.quantities import KNOWN, Quantity, named
 from cnnbench.errors import CnnbenchError
+from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
     Estimate,
     binomial_interval,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Pair", "Row", "compare"]
 
 PLAN = "plan.json"
-FEEDING = ("batch_size", "augment", "normalize", "image_size")
 
 
 def compare(
@@ -191,7 +190,7 @@ def _same_images(
     """Groups of variants that were tested on the same images: (num_seeds, N) right predictions by variant."""
     import numpy as np
 
-    groups: dict[tuple[object, bytes], dict[str, NDArray[np.bool_]]] = {}
+    groups: dict[tuple[str, bytes], dict[str, NDArray[np.bool_]]] = {}
     problems = []
     for variant in recipe.variants:
         runs = [run for run in variant.measurements if split in run.correct]
@@ -201,9 +200,7 @@ def _same_images(
         if len(targets) > 1:
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
-        # What only changes how images are fed leaves them the same ones; anything else may not.
-        data = {k: v for k, v in variant.config.get("data", {}).items() if k not in FEEDING}
-        key = (json.dumps(data, sort_keys=True), targets.pop())
+        key = (choice_of_images(variant.config), targets.pop())
         groups.setdefault(key, {})[variant.name] = np.stack([run.correct[split] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())

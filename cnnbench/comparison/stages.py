@@ -194,6 +194,25 @@ def built_on(plan: Mapping[str, Any]) -> list[BuiltOn]:
     return found
 
 
+def stage_directories(directory: Path) -> dict[Path, list[str]]:
+    """The directories of all recipes that one is built on, as run, with the variants taken; in order."""
+    found: dict[Path, list[str]] = {}
+
+    def walk(place: Path) -> None:
+        for winner in recorded_winners(place).values():
+            upstream = _runs_dir(directory) / winner.recipe
+            if not (upstream / "plan.json").is_file():
+                continue
+            if upstream not in found:
+                walk(upstream)
+            taken = found.setdefault(upstream, [])
+            if winner.variant not in taken:
+                taken.append(winner.variant)
+
+    walk(directory)
+    return found
+
+
 def stale_stages(directory: Path) -> list[str]:
     """A sentence for each recipe whose winner is no longer the one that these runs were built on."""
     sentences = []
