@@ -48,6 +48,7 @@ DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",
     "mnist": "cnnbench.data.mnist:load",
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
+    "tiny_imagenet": "cnnbench.data.tiny_imagenet:load",
     "digits": "cnnbench.data.digits:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
@@ -77,6 +78,7 @@ ANALYSES = {
     "layer_summary": "cnnbench.analyses.layer_summary:LayerSummary",
     "confusion_matrix": "cnnbench.analyses.confusion_matrix:ConfusionMatrix",
     "per_class": "cnnbench.analyses.per_class:PerClass",
+    "predicted_examples": "cnnbench.analyses.predicted_examples:PredictedExamples",
     "stability": "cnnbench.analyses.stability:Stability",
     "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
     "activations": "cnnbench.analyses.activations:Activations",
@@ -103,8 +105,8 @@ PLUGIN_TABLES = {
     "ANALYSES": "analysis",
     "AUGMENTATIONS": "augmentation",
 }
-# parameters that stand in [train] rather than among the optimizer's options
-NOT_OPTIONS = {"optimizer": ("lr", "weight_decay")}
+# parameters that are no options, but get their value from keys of [train] and [data] that all share
+NOT_OPTIONS = {"optimizer": ("lr", "weight_decay"), "dataset": ("classes",)}
 
 
 def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> str:

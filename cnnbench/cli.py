@@ -30,7 +30,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from cnnbench.data.base import Source
+    from cnnbench.data.base import Survey
     from cnnbench.recipe import Recipe
     from cnnbench.runner import Reported
 
@@ -313,7 +313,7 @@ def data(
     Example: `cnnbench data cifar10`
     """
     from cnnbench import catalog
-    from cnnbench.data import data_root, download_dataset, load_source
+    from cnnbench.data import data_root, download_dataset, survey_dataset
     from cnnbench.recipe.mistakes import nearest
 
     known = catalog.names("dataset")
@@ -326,22 +326,21 @@ def data(
     if names:
         for name in names:
             with console.download_bar(name) as progress:
-                source = download_dataset(name, place, progress)
-            console.print_lines([f"{name}: {verified(source)}"])
+                survey = download_dataset(name, place, progress)
+            console.print_lines([f"{name}: {said(survey)}"])
         return
     rows = []
     for name in known:
         try:
-            state = verified(load_source(name, place))
+            state = said(survey_dataset(name, place))
         except CnnbenchError as error:
             state = str(error).partition(": ")[0]
         rows.append([name, state])
     console.print_table(f"data sets under {place}", ["name", "state"], rows, left=2)
 
 
-def verified(source: "Source") -> str:
-    num_train, num_test = len(source.train_targets), len(source.test_targets)
-    return f"{num_train:,} training and {num_test:,} test images, verified"
+def said(survey: "Survey") -> str:
+    return f"{survey.num_train:,} training and {survey.num_test:,} test images, {survey.how}"
 
 
 def main() -> None:

@@ -1,15 +1,20 @@
-"""Data sets by name, and where their files lie."""
+"""Data sets by name, and where their files lie.
 
+The module of a data set has `load(root, **options)`, and may have `describe` with the same arguments,
+`survey(root)` and `download(root, progress)`. A loader that takes `classes` reads only those asked for.
+"""
+
+import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnbench import catalog
 
 if TYPE_CHECKING:
-    from cnnbench.data.base import Dataset, Format, Source
+    from cnnbench.data.base import Dataset, Format, Source, Survey
     from cnnbench.data.download import Progress
     from cnnbench.recipe.config import DataConfig
 
@@ -26,7 +31,8 @@ def load_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) 
     from cnnbench.data.prepare import prepare
 
     load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
-    return prepare(load(root, **config.options), config)
+    arguments, rest = _shared_out(load, config)
+    return prepare(load(root, **arguments), rest)
 
 
 def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) -> "Format":
@@ -34,28 +40,47 @@ def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = 
     from cnnbench.data.base import Format
 
     load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
-    describe = getattr(sys.modules[load.__module__], "describe", None)
+    describe = _beside(load, "describe")
     if describe is None:
         dataset = load_dataset(config, root, plugins)
         return Format(dataset.in_shape, dataset.num_classes)
-    in_shape, num_classes = describe(**config.options)
+    arguments, rest = _shared_out(load, config)
+    in_shape, num_classes = describe(root, **arguments)
     size = config.image_size
     return Format(
         in_shape if size is None else (in_shape[0], size, size),
-        num_classes if config.classes is None else len(config.classes),
+        num_classes if rest.classes is None else len(rest.classes),
     )
 
 
-def download_dataset(name: str, root: Path, progress: "Progress | None" = None) -> "Source":
-    """Fetches what is missing of a data set (some come with the installation), verifies and returns it."""
-    load = catalog.resolve(catalog.target("dataset", name))
-    fetch = getattr(sys.modules[load.__module__], "download", None)
+def download_dataset(name: str, root: Path, progress: "Progress | None" = None) -> "Survey":
+    """Fetches and verifies what is missing of a data set (some come with the installation)."""
+    fetch = _beside(catalog.resolve(catalog.target("dataset", name)), "download")
     if fetch is not None:
         fetch(root, progress)
-    return load_source(name, root)
+    return survey_dataset(name, root)
 
 
-def load_source(name: str, root: Path) -> "Source":
-    """A data set as published, verified; CnnbenchError where it is not there whole."""
-    source: Source = catalog.resolve(catalog.target("dataset", name))(root)
-    return source
+def survey_dataset(name: str, root: Path) -> "Survey":
+    """How many images of a data set are there; CnnbenchError where it is not there whole."""
+    from cnnbench.data.base import Survey
+
+    load = catalog.resolve(catalog.target("dataset", name))
+    survey = _beside(load, "survey")
+    if survey is not None:
+        found: Survey = survey(root)
+        return found
+    source: Source = load(root)
+    return Survey(len(source.train_targets), len(source.test_targets))
+
+
+def _shared_out(load: Callable[..., Any], config: "DataConfig") -> "tuple[dict[str, Any], DataConfig]":
+    """The loader's arguments, and what is left to do once it has loaded: `classes` are for one of the two."""
+    if "classes" not in inspect.signature(load).parameters:
+        return config.options, config
+    return {**config.options, "classes": config.classes}, config.model_copy(update={"classes": None})
+
+
+def _beside(load: Callable[..., Any], name: str) -> Callable[..., Any] | None:
+    """A function that may stand in the same module as the loader."""
+    return getattr(sys.modules[load.__module__], name, None)

@@ -14,6 +14,14 @@ class Format(NamedTuple):
     num_classes: int
 
 
+class Survey(NamedTuple):
+    """What of a data set is there, and how that is known."""
+
+    num_train: int
+    num_test: int
+    how: str = "verified"
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set as published: uint8 images (N, C, H, W), int64 targets (N,), class names."""

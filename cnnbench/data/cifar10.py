@@ -20,7 +20,7 @@ from cnnbench.files import write
 FOLDER = "cifar-10-batches-py"
 
 
-def describe() -> Format:
+def describe(root: Path) -> Format:
     """The format of the images, known without the files."""
     return Format((3, 32, 32), 10)
 

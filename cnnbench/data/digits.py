@@ -11,7 +11,7 @@ from cnnbench.data.split import stratified_rows
 TEST_SHARE = 0.2
 
 
-def describe() -> Format:
+def describe(root: Path) -> Format:
     """The format of the images, known without the files."""
     return Format((1, 8, 8), 10)
 

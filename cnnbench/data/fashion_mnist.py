@@ -7,7 +7,7 @@ from cnnbench.data.download import Progress
 from cnnbench.data.idx import download_idx, load_idx
 
 
-def describe() -> Format:
+def describe(root: Path) -> Format:
     """The format of the images, known without the files."""
     return Format((1, 28, 28), 10)
 

@@ -13,7 +13,13 @@ _CELLS = 4  # a pattern is this many random blobs a side
 
 
 def describe(
-    *, num_classes: int = 10, channels: int = 3, height: int = 32, width: int = 32, **_: object
+    root: Path,
+    *,
+    num_classes: int = 10,
+    channels: int = 3,
+    height: int = 32,
+    width: int = 32,
+    **_: object,
 ) -> Format:
     """The format that `load` makes with these options."""
     return Format((channels, height, width), num_classes)

@@ -305,7 +305,7 @@ def _annotation(model: Any, key: str) -> Any:
 @lru_cache(maxsize=64)
 def _with_options(target: str) -> type[BaseModel]:
     """DataConfig and the loader's options as one model."""
-    options = catalog.options_model(target)
+    options = catalog.options_model(target, catalog.NOT_OPTIONS["dataset"])
     fields: dict[str, Any] = {
         key: (_annotation(options, key), field) for key, field in options.model_fields.items()
     }

@@ -87,8 +87,8 @@ def test_unpacked_files_are_read_too(data_root: Path, tmp_path: Path) -> None:
         (raw / packed.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed.read_bytes()))
     for kind in ("images-idx3", "labels-idx1"):
         shutil.copy(raw / f"t10k-{kind}-ubyte", raw / f"train-{kind}-ubyte")
-    source = download_dataset("mnist", tmp_path)
-    assert source.test_targets[:5].tolist() == [7, 2, 1, 0, 4]
+    assert download_dataset("mnist", tmp_path) == (10_000, 10_000, "verified")
+    assert mnist.load(tmp_path).test_targets[:5].tolist() == [7, 2, 1, 0, 4]
 
     truncated = raw / "t10k-images-idx3-ubyte"
     truncated.write_bytes(truncated.read_bytes()[:1000])
