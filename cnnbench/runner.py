@@ -115,7 +115,9 @@ def iterate_recipe(
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
     recipe = solve(recipe, root, runs_dir)
-    describe_plan(recipe, root, runs_dir)  # a model that cannot be built or is too large shows here, before training
+    describe_plan(
+        recipe, root, runs_dir
+    )  # a model that cannot be built or is too large shows here, before training
     try_out(recipe, datasets, target)
     yield from map(Notice, stage_notes(recipe, runs_dir))
     write_plan(recipe, directory, command)

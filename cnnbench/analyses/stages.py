@@ -89,7 +89,9 @@ def _entries(subject: Subject) -> Iterator[_Entry]:
         configs = {name: trained[0].config() for name, trained in runs.items()}
         differing = _differing(configs)
         for name, trained in runs.items():
-            entry = _entry(each.recipe, name, number, trained, differing[name], name in taken, each is subject)
+            entry = _entry(
+                each.recipe, name, number, trained, differing[name], name in taken, each is subject
+            )
             if entry is not None:
                 yield entry
 
@@ -154,7 +156,8 @@ def _predictions(runs: Sequence[Run]) -> "tuple[tuple[str, bytes] | None, NDArra
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """For each variant of a recipe, in words, the settings in which its variants differ."""
     flat = {
-        name: flatten({key: config[key] for key in ("data", "model", "train")}) for name, config in configs.items()
+        name: flatten({key: config[key] for key in ("data", "model", "train")})
+        for name, config in configs.items()
     }
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     different = [
@@ -264,8 +267,14 @@ def _overfitting(entries: Sequence[_Entry]) -> str:
     gaps = [entry for entry in entries if entry.gap is not None]
     if gaps:
         widest, closest = max(gaps, key=_gap), min(gaps, key=_gap)
-        said += f" The gap between train and validation is largest in {widest.name} ({_gap(widest):.1f} points)"
-        said += f" and smallest in {closest.name} ({_gap(closest):.1f} points).".replace("-", "−") if widest is not closest else "."
+        said += (
+            f" The gap between train and validation is largest in {widest.name} ({_gap(widest):.1f} points)"
+        )
+        said += (
+            f" and smallest in {closest.name} ({_gap(closest):.1f} points).".replace("-", "−")
+            if widest is not closest
+            else "."
+        )
     return said.strip()
 
 
@@ -290,7 +299,9 @@ def _differences(entries: Sequence[_Entry]) -> Table:
         best = _best(stage)
         pairs += [("within a stage", best, entry) for entry in stage if entry is not best]
         carried.append(next((entry for entry in stage if entry.taken), best))
-    pairs += [("from stage to stage", after, before) for before, after in zip(carried, carried[1:], strict=False)]
+    pairs += [
+        ("from stage to stage", after, before) for before, after in zip(carried, carried[1:], strict=False)
+    ]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
     tests = [_test(one, other) for _, one, other in pairs]

@@ -8,7 +8,12 @@ from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
 from cnnbench.comparison.comparison import Comparison, Pair, Row
-from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_planned, read_recipe
+from cnnbench.comparison.measurements import (
+    RecipeMeasurements,
+    VariantMeasurements,
+    read_planned,
+    read_recipe,
+)
 from cnnbench.comparison.quantities import KNOWN, Quantity, named
 from cnnbench.errors import CnnbenchError
 from cnnbench.runs import choice_of_images

@@ -71,9 +71,7 @@ def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = Fal
 
 def _standing_on(variant: Variant, best_of: BestOf, winner: Winner, plugins: list[str]) -> Variant:
     model, cut = with_options(winner.model, best_of.options, plugins)
-    return variant.model_copy(
-        update={"model": model, "winner": winner.model_copy(update={"cut": cut})}
-    )
+    return variant.model_copy(update={"model": model, "winner": winner.model_copy(update={"cut": cut})})
 
 
 def find_winner(

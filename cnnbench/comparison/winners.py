@@ -71,7 +71,9 @@ def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row)
     seeds = "one seed" if _estimate(best).num == 1 else f"mean of {_estimate(best).num} seeds"
     said = [f"{best.variant} has the best validation accuracy, {_accuracy(best)} ({seeds})."]
     for row in tied:
-        said.append(f"{row.variant} ({_accuracy(row)}) cannot be told apart from it: {_test(comparison, best, row)}.")
+        said.append(
+            f"{row.variant} ({_accuracy(row)}) cannot be told apart from it: {_test(comparison, best, row)}."
+        )
     if taken is not best:
         said.append(
             f"So the cheaper one is taken, {taken.variant}: {_price(taken)}, against {_price(best)} of "
@@ -84,7 +86,9 @@ def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row)
         said.append(f"{row.variant} ({_accuracy(row)}) is worse: {_test(comparison, best, row)}.")
     for row in comparison.rows:
         if comparison.standing(row) == "untested":
-            said.append(f"{row.variant} ({_accuracy(row)}) had other validation images, so it was not tested.")
+            said.append(
+                f"{row.variant} ({_accuracy(row)}) had other validation images, so it was not tested."
+            )
     if tied and all(_estimate(row).num == 1 for row in (best, *tied)):
         said.append("One seed each: how much another seed would change this is unknown.")
     return said

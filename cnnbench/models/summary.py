@@ -159,4 +159,6 @@ def _blame(layers: Sequence[Layer], limit: int, count: Callable[[Layer], int], m
     largest = sorted(layers, key=count, reverse=True)[:3]
     listed = ", ".join(f"{each.name} ({each.kind}) with {count(each):,}" for each in largest)
     layers_are = "layer is" if len(largest) == 1 else "layers are"
-    return f"layer {layer.name} ({layer.kind}) passes the limit, at {total:,}; the {most} {layers_are} {listed}"
+    return (
+        f"layer {layer.name} ({layer.kind}) passes the limit, at {total:,}; the {most} {layers_are} {listed}"
+    )

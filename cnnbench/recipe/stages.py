@@ -116,7 +116,11 @@ class Stages:
 def candidates(recipe: Recipe) -> list[Named]:
     """Every different model that a recipe's winner may have."""
     return _different(
-        [model for each in recipe.variants for model in (each.best_of.models if each.best_of else [each.model])]
+        [
+            model
+            for each in recipe.variants
+            for model in (each.best_of.models if each.best_of else [each.model])
+        ]
     )
 
 
@@ -230,4 +234,3 @@ def load_stages(recipe: Recipe, load: Callable[[Path], Recipe]) -> list[Recipe]:
 
     walk(recipe)
     return list(loaded.values())
-

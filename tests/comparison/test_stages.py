@@ -14,7 +14,15 @@ from cnnbench.comparison.stages import NotRunError, find_winner, solve, stage_di
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import Recipe, load_recipe
-from cnnbench.runner import Notice, decide_runs, is_ready, iterate_recipe, report_recipe, run_recipe, stages_of
+from cnnbench.runner import (
+    Notice,
+    decide_runs,
+    is_ready,
+    iterate_recipe,
+    report_recipe,
+    run_recipe,
+    stages_of,
+)
 
 COMMON = """
 analyses = []
@@ -53,7 +61,10 @@ name = "twos"
 model = {convs = [2, 2, 2]}
 """
 )
-LAST = COMMON + '[model]\nbest_of = "next"\n[[variants]]\nname = "a"\n[[variants]]\nname = "b"\ntrain = {epochs = 1}\n'
+LAST = (
+    COMMON
+    + '[model]\nbest_of = "next"\n[[variants]]\nname = "a"\n[[variants]]\nname = "b"\ntrain = {epochs = 1}\n'
+)
 NAMES = ("base", "next", "last")
 
 
@@ -130,7 +141,9 @@ def test_nothing_is_trained_before_what_it_is_built_on(place: Place) -> None:
         f"(cnnbench recipe {place.file('base')} --runs {place.runs}), or give --with-stages"
     )
     assert not place.runs.exists()
-    assert "last.toml is built on next, which is built on base, which has not been run" in place.why_not("last")
+    assert "last.toml is built on next, which is built on base, which has not been run" in place.why_not(
+        "last"
+    )
 
 
 def test_a_part_of_the_runs_is_not_enough(place: Place) -> None:
@@ -197,9 +210,15 @@ def test_it_is_told_when_it_is_run(place: Place) -> None:
 
 def test_a_changed_recipe_makes_what_is_built_on_it_stale(done: Place) -> None:
     done.change("base", "lr = 1e-2", "lr = 2e-2")
-    changed = "base, which has changed since it was run (large seed 0: its settings changed: train.lr 0.01 → 0.02)"
-    assert f"stale: these runs were built on small, the winner at that time of {changed}" in done.problems("next")
-    assert "built on ones, the winner at that time of next, which is built on base, which" in done.problems("last")
+    changed = (
+        "base, which has changed since it was run (large seed 0: its settings changed: train.lr 0.01 → 0.02)"
+    )
+    assert f"stale: these runs were built on small, the winner at that time of {changed}" in done.problems(
+        "next"
+    )
+    assert "built on ones, the winner at that time of next, which is built on base, which" in done.problems(
+        "last"
+    )
     said = done.why_not("next")
     assert f"is built on {changed}; run it first (cnnbench recipe " in said
     assert f"The runs in {done.runs / 'next'} are stale: they were built on small of base" in said
@@ -295,7 +314,10 @@ def test_parameters_are_matched_to_a_winner(done: Place) -> None:
 
 
 def test_stages_in_order(done: Place) -> None:
-    assert [stage.directory for stage in stages_of(done.load("last", quick=True))] == ["base+quick", "next+quick"]
+    assert [stage.directory for stage in stages_of(done.load("last", quick=True))] == [
+        "base+quick",
+        "next+quick",
+    ]
     assert is_ready(done.load("next"), done.runs)
     assert not is_ready(done.load("next", quick=True), done.runs)
     found = stage_directories(done.runs / "last")

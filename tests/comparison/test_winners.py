@@ -63,7 +63,9 @@ def comparison(*rows: Row, same: str = "") -> Comparison:
             comparison(row("a", 0.6), row("b", 0.9, complete=False)), "a", id="a seed of the best diverged"
         ),
         pytest.param(
-            comparison(row("a", 0.6, macs=None), row("b", 0.61), same="ab"), "b", id="unknown cost is no bargain"
+            comparison(row("a", 0.6, macs=None), row("b", 0.61), same="ab"),
+            "b",
+            id="unknown cost is no bargain",
         ),
         pytest.param(comparison(row("a", 0.6)), "a", id="alone"),
     ],

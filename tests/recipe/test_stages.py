@@ -93,7 +93,9 @@ def test_a_variant_overrides_what_all_share(write: Write) -> None:
 
 
 def test_a_winner_in_place_of_a_model_that_all_share(write: Write) -> None:
-    text = DATA + '[model]\nname = "mlp"\nwidths = [4]\n[[variants]]\nname = "a"\nmodel = {best_of = "s/base"}\n'
+    text = (
+        DATA + '[model]\nname = "mlp"\nwidths = [4]\n[[variants]]\nname = "a"\nmodel = {best_of = "s/base"}\n'
+    )
     (variant,) = load(write(base=BASE, next=text)).variants
     assert variant.best_of is not None
     assert variant.best_of.options == {}
@@ -153,7 +155,9 @@ def test_a_circle_of_several(write: Write) -> None:
 
 
 def test_a_circle_further_up_ends_too(write: Write) -> None:
-    path = write(b=NEXT.replace("s/base", "s/c"), c=NEXT.replace("s/base", "s/b"), a=NEXT.replace("s/base", "s/b"))
+    path = write(
+        b=NEXT.replace("s/base", "s/c"), c=NEXT.replace("s/base", "s/b"), a=NEXT.replace("s/base", "s/b")
+    )
     assert '"s/b" has mistakes of its own: ' in said(path)
 
 
@@ -199,7 +203,9 @@ CNN = Named(name="cnn", widths=[8, 16], convs=1, kernel_size=3, head=[128])
             id="all set anew",
         ),
         pytest.param(CNN, {"convs": [1, 2, 3]}, {"convs": [1, 2]}, 1, id="cnn"),
-        pytest.param(CNN, {"convs": 4, "widths": [4, 8, 16]}, {"convs": 4, "widths": [4, 8, 16]}, 0, id="number"),
+        pytest.param(
+            CNN, {"convs": 4, "widths": [4, 8, 16]}, {"convs": 4, "widths": [4, 8, 16]}, 0, id="number"
+        ),
         pytest.param(CNN, {"head": [64, 32, 16]}, {"head": [64, 32, 16]}, 0, id="no list of stages"),
     ],
 )
