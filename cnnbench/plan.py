@@ -15,8 +15,8 @@ from cnnbench.recipe.config import Match, Recipe
 def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")) -> dict[str, Any]:
     """Every variant with its resolved settings, sizes for one image, and layers: plain values for JSON.
 
-    Raises CnnbenchError where a model cannot be built, matched or taken from another recipe's runs, or exceeds
-    its limits.
+    Raises CnnbenchError where a model cannot be built, matched or taken from another recipe's runs, or
+    exceeds its limits.
     """
     recipe = solve(recipe, data_root, runs_dir)
     return {

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from cnnbench import files
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.claims import RULE, judge
-from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.comparison.stages import built_on
 from cnnbench.runs import flatten
 
 if TYPE_CHECKING:

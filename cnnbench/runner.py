@@ -103,10 +103,10 @@ def iterate_recipe(
     command: str = "",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
+    from cnnbench.comparison.stages import solve, stage_notes
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import OutOfMemoryError, train_run
-    from cnnbench.comparison.stages import solve, stage_notes
     from cnnbench.plan import describe_plan
     from cnnbench.precision import choose_device
 

@@ -297,7 +297,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def choice_of_images(config: Mapping[str, Any]) -> str:
-    """The settings that decide which images are in which split, as one text: equal ones mean the same images."""
+    """The settings that decide which images are in which split: equal texts mean the same images."""
     data = {key: value for key, value in config.get("data", {}).items() if key not in FEEDING}
     return json.dumps(data, sort_keys=True)
 

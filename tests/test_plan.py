@@ -171,7 +171,7 @@ model = {name = "resnet", widths = [64, 128, 256, 512], blocks = [2, 2, 2, 2], s
     # torchvision documents 11,689,512 for 1,000 classes; 990 classes less of 512 weights and a bias
     assert f"{11_689_512 - 990 * 513:,}" == "11,181,642"
     assert "variant 'published': 11,181,642 parameters exceed max_params = 5,000,000" in message
-    # stem 9,536 and three stages 147,968, 525,568 and 2,099,712; then 512 × 256 × 9 + 2 × 512 and 512 × 512 × 9
+    # stem 9,536, three stages 147,968, 525,568 and 2,099,712; then 512 × 256 × 9 + 1,024 and 512 × 512 × 9
     assert "layer stages.3.0.conv2 (Conv2d) passes the limit, at 6,322,752;" in message
     assert "the largest layers are stages.3.0.conv2 (Conv2d) with 2,359,296" in message
     assert not (tmp_path / "runs").exists()

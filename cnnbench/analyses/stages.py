@@ -6,6 +6,7 @@ All of it is judged by validation; test accuracy is shown for the last recipe on
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ class Stages(Analysis):
             name="stages",
             title="Validation accuracy over the stages",
             caption="Circles are mean validation accuracies with their 95 % intervals, triangles mean train "
-            "accuracies, with the weights of the best epoch. Filled circles were carried on to the next stage; "
-            "in the last stage, the best one is filled.",
+            "accuracies, with the weights of the best epoch. Filled circles were carried on to the next "
+            "stage; in the last stage, the best one is filled.",
             figure=_draw(entries),
         )
         yield _table(entries)
@@ -211,9 +212,9 @@ def _table(entries: Sequence[_Entry]) -> Table:
     return Table(
         name="stages",
         title="All stages",
-        caption=f"{_verdict(entries)} {_overfitting(entries)} Accuracies are means over seeds with the weights of "
-        "the best epoch, ± the standard deviation; validation chose that epoch and the variants, and is therefore "
-        "a bit too high. The rise is that of validation loss from its lowest epoch to the last.",
+        caption=f"{_verdict(entries)} {_overfitting(entries)} Accuracies are means over seeds with the "
+        "weights of the best epoch, ± the standard deviation; validation chose that epoch and the variants, and is "
+        "therefore a bit too high. The rise is that of validation loss from its lowest epoch to the last.",
         columns=[
             "stage", "variant", "configuration", "seeds", "parameters", "multiply-adds", "validation (%)",
             "95 % interval (%)", "train (%)", "train − validation (points)", "rise of validation loss (%)",
@@ -260,9 +261,9 @@ def _overfitting(entries: Sequence[_Entry]) -> str:
     if judged:
         named = f": {', '.join(entry.name for entry in found)}" if found else ""
         said = (
-            f"Signs of overfitting: {len(found)} of {len(judged)} variants end with a validation loss more than "
-            f"{100 * MIN_RISE:g} % above its lowest while train loss still falls, in more than half of their "
-            f"seeds{named}."
+            f"Signs of overfitting: {len(found)} of {len(judged)} variants end with a validation loss more "
+            f"than {100 * MIN_RISE:g} % above its lowest while train loss still falls, in more than half of "
+            f"their seeds{named}."
         )
     gaps = [entry for entry in entries if entry.gap is not None]
     if gaps:
@@ -299,9 +300,7 @@ def _differences(entries: Sequence[_Entry]) -> Table:
         best = _best(stage)
         pairs += [("within a stage", best, entry) for entry in stage if entry is not best]
         carried.append(next((entry for entry in stage if entry.taken), best))
-    pairs += [
-        ("from stage to stage", after, before) for before, after in zip(carried, carried[1:], strict=False)
-    ]
+    pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
     tests = [_test(one, other) for _, one, other in pairs]
@@ -331,8 +330,8 @@ def _differences(entries: Sequence[_Entry]) -> Table:
     return Table(
         name="stages_differences",
         title="Which differences are real",
-        caption=f"{num_real} of {num_tested} differences in validation accuracy are beyond the noise: paired tests "
-        "on the same validation images, p corrected (Holm) for all rows, intervals not corrected."
+        caption=f"{num_real} of {num_tested} differences in validation accuracy are beyond the noise: paired "
+        "tests on the same validation images, p corrected (Holm) for all rows, intervals not corrected."
         + (" One seed each, so the luck of training is not counted." if single else ""),
         columns=["what", "one", "other", "difference (points)", "95 % interval (points)", "p", "verdict"],
         rows=rows,

@@ -109,8 +109,8 @@ def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path) -> Recipe:
             return solved
         states.append(state)
     raise NotRunError(
-        f"{whole.directory}, which {_missing(states[-1])}; run it first ({command(recipe, runs_dir)}), or give "
-        "--with-stages"
+        f"{whole.directory}, which {_missing(states[-1])}; run it first ({command(recipe, runs_dir)}), or "
+        "give --with-stages"
     )
 
 

@@ -10,9 +10,9 @@ from cnnbench.statistics import Estimate
 
 METRIC = KNOWN["val_accuracy"]
 RULE = (
-    "By validation accuracy. Among the best variant and all that cannot be told apart from it (paired test on "
-    "the same validation images, corrected for all pairs), the one with the fewest multiply-adds is taken, "
-    "then with the fewest parameters; of equal cost, the best."
+    "By validation accuracy. Among the best variant and all that cannot be told apart from it (paired test "
+    "on the same validation images, corrected for all pairs), the one with the fewest multiply-adds is "
+    "taken, then with the fewest parameters; of equal cost, the best."
 )
 COLUMNS = (
     "variant", "seeds", "validation accuracy (%)", "95 % interval (%)", "multiply-adds", "parameters",
@@ -130,17 +130,20 @@ def _price(row: Row) -> str:
 
 def contender_rows(contenders: Sequence[Contender]) -> list[list[str]]:
     """A row under COLUMNS for each, as text."""
+    return [_contender_row(each) for each in contenders]
+
+
+def _contender_row(each: Contender) -> list[str]:
+    estimate = Estimate(each.mean, each.std, each.low, each.high, each.num_seeds)
+    has_interval = each.low is not None and each.high is not None
+    p_value = "" if each.p_value is None else _p_value(each.p_value).removeprefix("corrected p ")
     return [
-        [
-            each.variant,
-            str(each.num_seeds),
-            written_estimate(METRIC, estimate := Estimate(each.mean, each.std, each.low, each.high, each.num_seeds)),
-            DASH if estimate.low is None or estimate.high is None
-            else written_interval(METRIC, estimate.low, estimate.high),
-            DASH if each.macs is None else f"{each.macs:,}",
-            DASH if each.num_params is None else f"{each.num_params:,}",
-            _STANDINGS.get(each.standing, each.standing),
-            DASH if each.p_value is None else _p_value(each.p_value).removeprefix("corrected p ").removeprefix("= "),
-        ]
-        for each in contenders
-    ]  # fmt: skip
+        each.variant,
+        str(each.num_seeds),
+        written_estimate(METRIC, estimate),
+        written_interval(METRIC, each.low, each.high) if has_interval else DASH,  # type: ignore[arg-type]
+        DASH if each.macs is None else f"{each.macs:,}",
+        DASH if each.num_params is None else f"{each.num_params:,}",
+        _STANDINGS.get(each.standing, each.standing),
+        p_value.removeprefix("= ") or DASH,
+    ]

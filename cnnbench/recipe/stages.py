@@ -33,7 +33,7 @@ class Stages:
         if BEST_OF not in layer.values:
             return self.check.model(layer), None
         best_of = self._best_of(layer)
-        return (Named(name=BEST_OF, recipe=best_of.recipe), best_of) if best_of else (None, None)
+        return (Named(name=BEST_OF), best_of) if best_of else (None, None)
 
     def _best_of(self, layer: Layer) -> BestOf | None:
         name, where = layer.values[BEST_OF], layer.origin((BEST_OF,))

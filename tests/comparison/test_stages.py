@@ -306,7 +306,8 @@ def test_limits_hold_for_the_model_that_was_found(done: Place) -> None:
 
 
 def test_parameters_are_matched_to_a_winner(done: Place) -> None:
-    more = '[[variants]]\nname = "mlp"\nmodel = {name = "mlp", widths = [3]}\nmatch_params = {like = "ones", tolerance = 0.2}\n'
+    more = '[[variants]]\nname = "mlp"\nmodel = {name = "mlp", widths = [3]}\n'
+    more += 'match_params = {like = "ones", tolerance = 0.2}\n'
     done.file("next").write_text(NEXT + more)
     matched = done.solved("next").variants[2]
     assert matched.match is not None

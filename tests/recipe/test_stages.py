@@ -178,7 +178,8 @@ def test_a_plugin_of_the_other_recipe_is_known(write: Write) -> None:
         next=NEXT.replace('"s/base"', '"s/base", size = 3'),
     )
     (path.parent / "mine.py").write_text(
-        "class Mine:\n    def __init__(self, in_shape, num_classes, *, size: int = 1): ...\nMODELS = {'mine': Mine}\n"
+        "class Mine:\n    def __init__(self, in_shape, num_classes, *, size: int = 1): ...\n"
+        "MODELS = {'mine': Mine}\n"
     )
     recipe = load(path)
     assert [Path(plugin).name for plugin in recipe.plugins] == ["mine.py"]
