@@ -33,8 +33,8 @@ def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")
 
 def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, Any]:
     variant = recipe.variants[index]
-    in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
     try:
+        in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
         with naming_failures(variant.model, in_shape, recipe.plugins):
             summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)

@@ -84,10 +84,10 @@ class PredictedExamples(Analysis):
             yield nothing_to_show("predicted_examples", "Examples of predictions", left_out)
             return
         pictures = [
-            (group[start : start + MOST_VARIANTS], range(first, min(first + MOST_IMAGES, len(group[0].names))))
+            (group[start : start + MOST_VARIANTS], places)
             for group in groups
             for start in range(0, len(group), MOST_VARIANTS)
-            for first in range(0, len(group[0].names), MOST_IMAGES)
+            for places in _portions(len(group[0].names))
         ]
         for number, (shown, places) in enumerate(pictures, start=1):
             one = len(pictures) == 1
@@ -138,10 +138,16 @@ class PredictedExamples(Analysis):
         few = min(self.num, shown.num_test)
         return (
             f"{few} of the {shown.num_test:,} test images, drawn at random (seed {self.seed}) whatever was "
-            f"predicted for them. {RIGHT} marks what was recognized, {WRONG} in bold what was not; in brackets "
-            "is the accuracy on all test images, which so few examples do not show. One seed per variant, "
-            "named in the heading."
+            f"predicted for them. {RIGHT} marks what was recognized, {WRONG} in bold what was not; in "
+            "brackets is the accuracy on all test images, which so few examples do not show. One seed per "
+            "variant, named in the heading."
         )
+
+
+def _portions(num_images: int) -> list[range]:
+    """The places of as many images together as fit one picture."""
+    starts = range(0, num_images, MOST_IMAGES)
+    return [range(start, min(start + MOST_IMAGES, num_images)) for start in starts]
 
 
 def _of_equal_images(read: Sequence[Predicted]) -> list[list[Predicted]]:

@@ -44,9 +44,7 @@ class TinyImageNetDataset(torch.utils.data.Dataset[tuple[Any, int]]):
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
         if split not in ("train", "test"):
-            raise CnnbenchError(
-                f'split is "train" or "test" (the published validation split), not {split!r}'
-            )
+            raise CnnbenchError(f'split is "train" or "test" (the published validation split), not {split!r}')
         root = Path(root)
         found = find_classes(root, classes)
         groups = [each.train if split == "train" else each.test for each in found]

@@ -118,7 +118,7 @@ def _read_wnids(folder: Path) -> list[str]:
 
 
 def _read_words(folder: Path, wnids: Sequence[str]) -> dict[str, str]:
-    """"goldfish, Carassius auratus" and the like, by WordNet number; the file has all of WordNet's nouns."""
+    """ "goldfish, Carassius auratus" and the like, by WordNet number; the file has all of WordNet's nouns."""
     path = folder / "words.txt"
     found: dict[str, str] = {}
     listed = set(wnids)

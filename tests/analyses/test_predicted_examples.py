@@ -136,7 +136,8 @@ def test_unreadable_predictions_are_named(digits_run: DigitsRun, subject_from: S
 def test_data_that_have_changed_are_not_shown(digits_run: DigitsRun, subject_from: SubjectFrom) -> None:
     run = digits_run("a")
     arrays = run.predictions()
-    np.savez_compressed(run.path / "predictions.npz", **{**arrays, "test_targets": arrays["test_targets"][::-1]})
+    arrays["test_targets"] = arrays["test_targets"][::-1]
+    np.savez_compressed(run.path / "predictions.npz", **arrays)
     (table,) = PredictedExamples().analyse(subject_from([run]))
     assert isinstance(table, Table)
     ((name, why),) = table.rows
@@ -165,8 +166,6 @@ def test_long_names_stay_in_their_columns(
     figure.figure.draw_without_rendering()
     (axes,) = figure.figure.axes
     starts = sorted({text.get_position()[0] for text in axes.texts} | {7.0})
-    shown = "".join(text.get_text() for text in axes.texts)
-    assert "elephant" in shown or "trolleybus" in shown
     for text in axes.texts:
-        right = axes.transData.inverted().transform((text.get_window_extent().x1, 0))[0]
-        assert right <= next(start for start in starts if start > text.get_position()[0] + 0.3), text.get_text()
+        left, right = axes.transData.inverted().transform(text.get_window_extent().get_points())[:, 0]
+        assert right <= next(start for start in starts if start > left + 0.3), text.get_text()

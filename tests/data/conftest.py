@@ -20,7 +20,7 @@ MakeTiny = Callable[..., Path]
 def write_tiny(
     root: Path, wnids: tuple[str, ...] = tuple(WORDS), num_train: int = 4, num_test: int = 2
 ) -> Path:
-    """Class k has images of one grey level: 40 k for training and 40 k + 9 for test; the last is a grey JPEG."""
+    """Class k has images of one level, 40 k for training and 40 k + 9 for test; the fourth is a grey JPEG."""
     folder = root / "tiny-imagenet-200"
     (folder / "val" / "images").mkdir(parents=True)
     (folder / "test" / "images").mkdir(parents=True)

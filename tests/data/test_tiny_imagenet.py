@@ -84,26 +84,29 @@ def test_only_the_classes_asked_for_are_opened(tiny_root: Path) -> None:
     assert dataset.train.images.shape == (8, 3, 64, 64)
     levels = {int(dataset.train.targets[row]): int(dataset.train.images[row].max()) for row in range(8)}
     assert levels == {0: 160, 1: 0}  # as the folder was written
-    assert sorted(zip(dataset.test.targets.tolist(), dataset.test.images.amax((1, 2, 3)).tolist(), strict=True)) == [
-        (0, 169), (0, 169), (1, 9), (1, 9)
-    ]  # fmt: skip
+    assert dataset.test.targets.tolist() == [0, 0, 1, 1]
+    assert dataset.test.images.amax((1, 2, 3)).tolist() == [169, 169, 9, 9]
     with pytest.raises(CnnbenchError, match=r"n02123394_0\.JPEG is not as published: it is no JPEG image"):
         load_dataset(DataConfig(name="tiny_imagenet"), tiny_root)
 
 
 def test_it_is_a_dataset_like_any_other(tiny_root: Path) -> None:
-    dataset = TinyImageNetDataset(tiny_root, classes=["Persian cat", "lion"], transform=lambda image: image / 255)
+    dataset = TinyImageNetDataset(
+        tiny_root, classes=["Persian cat", "lion"], transform=lambda image: image / 255
+    )
     images, targets = next(iter(DataLoader(dataset, batch_size=len(dataset))))
     assert len(dataset) == 8
     assert targets.tolist() == [0] * 4 + [1] * 4
     assert images.shape == (8, 3, 64, 64)
     assert images[:, 0, 0, 0].mul(255).round().tolist() == [80] * 4 + [160] * 4
     assert dataset.wnids == ("n02123394", "n02129165")
-    with pytest.raises(CnnbenchError, match='not "?\'val'):
+    with pytest.raises(CnnbenchError, match=r"train.*test.*not 'val'"):
         TinyImageNetDataset(tiny_root, "val")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["n02129165", "lion", "king of beasts", "lion, king of beasts, Panthera leo"])
+@pytest.mark.parametrize(
+    "name", ["n02129165", "lion", "king of beasts", "lion, king of beasts, Panthera leo"]
+)
 def test_a_class_has_several_names(tiny_root: Path, name: str) -> None:
     dataset = TinyImageNetDataset(tiny_root, "test", [name])
     assert dataset.wnids == ("n02129165",)
@@ -119,13 +122,19 @@ def test_equal_names_are_told_apart(tiny_root: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        pytest.param(["lion", "gold fish"], "no class 'gold fish' among the 5 of .*did you mean 'goldfish'", id="near"),
+        pytest.param(
+            ["lion", "gold fish"], "no class 'gold fish' among the 5 of .*did you mean 'goldfish'", id="near"
+        ),
         pytest.param(["lion", "n01443538"], "did you mean 'n01443537'", id="number"),
         pytest.param(["persian cat", "lion"], "did you mean 'Persian cat'", id="capitals"),
         pytest.param(["lion", "zzz"], "give one of goldfish, crane", id="nothing near"),
         pytest.param(["lion", "entity"], "no class 'entity'", id="of WordNet, but not of the 200"),
-        pytest.param(["lion", "crane"], r"'crane' is ambiguous.* n02012849 \(crane\), n03126707", id="ambiguous"),
-        pytest.param(["lion", "n02129165"], "class n02129165 twice: as 'lion' and as 'n02129165'", id="twice"),
+        pytest.param(
+            ["lion", "crane"], r"'crane' is ambiguous.* n02012849 \(crane\), n03126707", id="ambiguous"
+        ),
+        pytest.param(
+            ["lion", "n02129165"], "class n02129165 twice: as 'lion' and as 'n02129165'", id="twice"
+        ),
     ],
 )
 def test_wrong_classes(tiny_root: Path, classes: list[str], message: str) -> None:
@@ -179,20 +188,40 @@ def _remove(name: str) -> Callable[[Path], None]:
         pytest.param(_remove(VAL), f"has no {VAL}", id="no annotations"),
         pytest.param(_remove("train/n02129165"), "n02129165/images is not .*No such file", id="no class"),
         pytest.param(_remove("val/images"), "val/images is not .*No such file", id="no test images"),
-        pytest.param(_remove("val/images/val_3.JPEG"), "line 7 names val_3.JPEG, which is not in", id="no test image"),
+        pytest.param(
+            _remove("val/images/val_3.JPEG"), "line 7 names val_3.JPEG, which is not in", id="no test image"
+        ),
         pytest.param(_write("wnids.txt", b"\n\n"), "it lists no class", id="no wnids"),
-        pytest.param(_write("wnids.txt", b"n01443537\ngoldfish\n"), "line 2 is 'goldfish', no WordNet", id="no wnid"),
-        pytest.param(_write("wnids.txt", b"n01443537\nn01443537\n"), "line 2 lists n01443537 for the s", id="twice"),
-        pytest.param(_write("words.txt", b"n01443537\tg\xff"), r"is no text \(invalid start byte at byte 11", id="bytes"),
-        pytest.param(_edit("words.txt", "\tgold", " gold"), "words.txt is not .*line 2 is 'n01443537 gold", id="no tab"),
-        pytest.param(_edit(VAL, "val_1.JPEG\t", "val_1.JPEG "), "line 3 is 'val_1.JPEG n02012849.*with tabs", id="line"),
+        pytest.param(
+            _write("wnids.txt", b"n01443537\ngoldfish\n"), "line 2 is 'goldfish', no WordNet", id="no wnid"
+        ),
+        pytest.param(
+            _write("wnids.txt", b"n01443537\nn01443537\n"), "line 2 lists n01443537 for the s", id="twice"
+        ),
+        pytest.param(
+            _write("words.txt", b"n01443537\tg\xff"),
+            r"is no text \(invalid start byte at byte 11",
+            id="bytes",
+        ),
+        pytest.param(
+            _edit("words.txt", "\tgold", " gold"), "words.txt is not .*line 2 is 'n01443537 gold", id="no tab"
+        ),
+        pytest.param(
+            _edit(VAL, "val_1.JPEG\t", "val_1.JPEG "), "line 3 is 'val_1.JPEG n02012849.*with tabs", id="line"
+        ),
         pytest.param(_edit(VAL, "n02012849", "crane"), r"line 3 is 'val_1.JPEG\\tcrane", id="no number"),
         pytest.param(_edit(VAL, "val_1.J", "../val_1.J"), r"line 3 is '\.\./val_1", id="elsewhere"),
-        pytest.param(_edit(VAL, "val_1.J", "val_0.J"), "line 3 names val_0.JPEG for the second time", id="again"),
-        pytest.param(_edit("wnids.txt", "n02129165", "n02129165\nn04398044"), "no image of class n04398044", id="more"),
+        pytest.param(
+            _edit(VAL, "val_1.J", "val_0.J"), "line 3 names val_0.JPEG for the second time", id="again"
+        ),
+        pytest.param(
+            _edit("wnids.txt", "n02129165", "n02129165\nn04398044"), "no image of class n04398044", id="more"
+        ),
     ],
-)  # fmt: skip
-def test_a_folder_that_is_not_as_published(tiny_root: Path, damage: Callable[[Path], None], message: str) -> None:
+)
+def test_a_folder_that_is_not_as_published(
+    tiny_root: Path, damage: Callable[[Path], None], message: str
+) -> None:
     damage(tiny_root / "tiny-imagenet-200")
     for ask in (tiny_imagenet.load, tiny_imagenet.survey):
         with pytest.raises(CnnbenchError, match=message) as caught:
@@ -297,11 +326,13 @@ def test_a_folder_that_is_there_is_not_touched(tiny_root: Path, monkeypatch: pyt
         download_dataset("tiny_imagenet", tiny_root)
 
 
-def test_another_archive_is_not_unpacked(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_archive_is_not_unpacked(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = _publish(tiny_root, monkeypatch)
     archive.write_bytes(archive.read_bytes()[:-1])
     monkeypatch.setattr("cnnbench.data.download.time.sleep", lambda _: None)
-    with pytest.raises(CnnbenchError, match="md5 sum is .* instead of"):
+    with pytest.raises(CnnbenchError, match=r"md5 sum is .* instead of"):
         download_dataset("tiny_imagenet", tmp_path / "new")
     assert not (tmp_path / "new" / "tiny-imagenet-200").exists()
 

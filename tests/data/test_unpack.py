@@ -32,13 +32,23 @@ def test_the_folder_is_unpacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "member",
-    ["../outside", "set/../../outside", "/outside", "other/file", "set\\..\\outside", "C:/outside", "outside"],
+    [
+        "../outside",
+        "set/../../outside",
+        "/outside",
+        "other/file",
+        "set\\..\\outside",
+        "C:/outside",
+        "outside",
+    ],
 )
 def test_nothing_lands_outside(tmp_path: Path, member: str) -> None:
     archive = make(tmp_path / "a.zip", {"set/one": b"1", member: b"2"})
     out = tmp_path / "in" / "out"
     out.mkdir(parents=True)
-    with pytest.raises(CnnbenchError, match=r"a\.zip is truncated or altered: its member .* is not within set"):
+    with pytest.raises(
+        CnnbenchError, match=r"a\.zip is truncated or altered: its member .* is not within set"
+    ):
         unpack_zip(archive, "set", out, "some_set")
     assert everything(tmp_path) == {"a.zip", "in", "in/out"}
 
