@@ -66,7 +66,7 @@ def show_plan(plan: dict[str, Any]) -> None:
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
     show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
-    show_winners({each["name"]: each["winner"] for each in plan["variants"] if each["winner"] is not None})
+    show_winners(plan)
     for each in plan["variants"]:
         console.print_table(
             each["name"],
@@ -95,9 +95,8 @@ def show_matches(matches: dict[str, dict[str, Any]]) -> None:
     console.print_table("Widths that match parameters", columns, rows, left=3)
 
 
-def show_winners(winners: dict[str, dict[str, Any]]) -> None:
+def show_winners(plan: dict[str, Any]) -> None:
     """On which winner of which recipe the variants are built, and why; nothing where none is."""
-    plan = {"variants": [{"name": name, "winner": winner} for name, winner in winners.items()]}
     for stage in built_on(plan):
         console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
         console.print_lines([f"- {sentence}" for sentence in stage.sentences])

@@ -214,7 +214,8 @@ def _table(entries: Sequence[_Entry]) -> Table:
         title="All stages",
         caption=f"{_verdict(entries)} {_overfitting(entries)} Accuracies are means over seeds with the "
         "weights of the best epoch, ± the standard deviation; validation chose that epoch and the "
-        "variants, and is therefore a bit too high. The rise is that of validation loss from its lowest epoch to the last.",
+        "variants, and is therefore a bit too high. The rise is that of validation loss from its "
+        "lowest epoch to the last.",
         columns=[
             "stage", "variant", "configuration", "seeds", "parameters", "multiply-adds", "validation (%)",
             "95 % interval (%)", "train (%)", "train − validation (points)", "rise of validation loss (%)",

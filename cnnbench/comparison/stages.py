@@ -156,7 +156,7 @@ def winners_of(plan: Mapping[str, Any]) -> dict[str, Winner]:
     found = {}
     variants = plan.get("variants")
     for entry in variants if isinstance(variants, list) else []:
-        if isinstance(entry, dict) and "winner" in entry:
+        if isinstance(entry, dict) and entry.get("winner"):
             try:
                 found[str(entry.get("name"))] = Winner.model_validate(entry["winner"])
             except ValidationError:
