@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
-LONGEST = 90  # characters of a configuration in the table
+LONGEST = 120  # characters of a configuration in the table
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {
         name: plots.elide(
             ", ".join(
-                f"{key.removeprefix('model.')} = {_written(settings[key])}"
+                f"{_short(key)} = {_written(settings[key])}"
                 for key in different
                 if settings.get(key) is not None
             ),
@@ -175,6 +175,11 @@ def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         )
         for name, settings in flat.items()
     }
+
+
+def _short(key: str) -> str:
+    """`model.widths` as `widths`, `train.optimizer.name` as `optimizer`."""
+    return key.partition(".")[2].removesuffix(".name")
 
 
 def _written(value: Any) -> str:
@@ -185,7 +190,8 @@ def _written(value: Any) -> str:
 
 
 def _best(entries: Sequence[_Entry]) -> _Entry:
-    return max(entries, key=lambda entry: entry.val.mean)
+    """The best mean; of equal ones the one with fewer multiply-adds."""
+    return max(entries, key=lambda entry: (entry.val.mean, -(entry.macs or 0)))
 
 
 def _table(entries: Sequence[_Entry]) -> Table:
