@@ -59,6 +59,14 @@ format: $(INSTALLED) ## rewrite the files in the project's style
 all: $(REPORTS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
 	$(BIN)/cnnbench compare $(patsubst %/report.md,%,$(REPORTS))
 
+# A recipe that is built on another one (model = {best_of = "a/b"}) comes after it, and again when that has a new answer.
+BUILT_ON := $(foreach recipe,$(RECIPES:recipes/%.toml=%),$(patsubst %,$(recipe)|%,$(shell sed -n \
+	's/^[a-z. ={]*best_of *= *"\([^"]*\)".*/\1/p' recipes/$(recipe).toml)))
+define after
+$(RUNS)/$(1)$(SUFFIX)/report.md: $(RUNS)/$(2)$(SUFFIX)/report.md
+endef
+$(foreach pair,$(BUILT_ON),$(eval $(call after,$(firstword $(subst |, ,$(pair))),$(lastword $(subst |, ,$(pair))))))
+
 $(REPORTS): $(RUNS)/%$(SUFFIX)/report.md: recipes/%.toml | $(INSTALLED)
 	$(BIN)/cnnbench recipe $< --runs $(RUNS) $(if $(REDUCED),--quick) $(ARGS)
 

@@ -62,4 +62,10 @@ NumSeeds = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
 ]
+WithStages = Annotated[
+    bool,
+    typer.Option(
+        "--with-stages", help="Runs the recipes first that this one is built on (best_of), in order."
+    ),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]

@@ -87,6 +87,7 @@ ANALYSES = {
     "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
     "inference": "cnnbench.analyses.inference:Inference",
     "layer_check": "cnnbench.analyses.layer_check:LayerCheck",
+    "stages": "cnnbench.analyses.stages:Stages",
 }
 
 KINDS: dict[str, dict[str, str]] = {

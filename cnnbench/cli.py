@@ -24,6 +24,7 @@ from cnnbench.arguments import (
     RunsDir,
     Settings,
     ShowFormat,
+    WithStages,
 )  # fmt: skip
 from cnnbench.errors import CnnbenchError
 from cnnbench.interrupts import Interrupts
@@ -80,6 +81,7 @@ def recipe(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Says what would be trained, and trains nothing.")
     ] = False,
+    with_stages: WithStages = False,
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
@@ -91,22 +93,52 @@ def recipe(
     if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
-    if dry_run:
-        from cnnbench.runner import decide_runs
-
-        for each in loaded:
-            rows = [
-                (run.variant, run.seed, decision.action, decision.reason)
-                for run, decision in decide_runs(each, runs, fresh, data_dir=data)
-            ]
-            console.print_table(each.title, ["variant", "seed", "would", "because"], rows, left=4)
-        return
     complete = []
     for each in loaded:
+        if dry_run:
+            show_decisions(each, runs, data, fresh, with_stages)
+            continue
+        if with_stages:
+            run_stages(each, runs, data, device.value)
         command = typed(each.path, overrides, quick, seeds)
         complete.append(run_one(each, command, runs, data, device.value, fresh))
     if not all(complete):
         raise typer.Exit(1)
+
+
+def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> None:
+    """Runs what is missing of the recipes that this one is built on, in order."""
+    from cnnbench.runner import is_ready, stages_of
+
+    for stage in stages_of(loaded):
+        if is_ready(stage, runs, data_dir=data):
+            console.say(f"{stage.directory}: complete")
+            continue
+        console.say(f"{stage.directory}: {loaded.directory} is built on it")
+        command = typed(stage.path, [], stage.quick, stage.num_seeds)
+        if not run_one(stage, command, runs, data, device, fresh=False):
+            raise typer.Exit(1)
+
+
+def show_decisions(
+    loaded: "Recipe", runs: Path, data: Path | None, fresh: bool, with_stages: bool = False
+) -> None:
+    """What would be done with each run, and on what the recipe is built; nothing is changed."""
+    from cnnbench.comparison.stages import NotRunError
+    from cnnbench.runner import decide_runs, notes_of, stages_of
+
+    for each in [*stages_of(loaded), loaded] if with_stages else [loaded]:
+        try:
+            notes = notes_of(each, runs, data_dir=data)
+            decided = decide_runs(each, runs, fresh and each is loaded, data_dir=data)
+        except NotRunError as error:
+            if not with_stages:
+                raise
+            console.print_lines([f"{each.title}: would be run after the recipes before it. {error}"])
+            continue
+        rows = [(run.variant, run.seed, decision.action, decision.reason) for run, decision in decided]
+        console.print_table(each.title, ["variant", "seed", "would", "because"], rows, left=4)
+        console.print_lines([f"- {note}" for note in notes])
 
 
 def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> str:
@@ -222,8 +254,10 @@ def show(
     form: Annotated[ShowFormat, typer.Option("--format", help="How to print it.")] = ShowFormat.table,
     settings: Settings = None,
     only: Only = None,
+    seeds: NumSeeds = None,
     quick: Quick = False,
     data: DataDir = None,
+    runs: RunsDir = Path("runs"),
     schema: Annotated[
         bool, typer.Option("--schema", help="Prints the JSON Schema of recipes, for editors.")
     ] = False,
@@ -244,8 +278,8 @@ def show(
     from cnnbench.plan import describe_plan
     from cnnbench.recipe import load_recipe
 
-    loaded = load_recipe(recipe, settings or (), quick=quick, only=only or ())
-    plan = describe_plan(loaded, data_root(data))
+    loaded = load_recipe(recipe, settings or (), quick=quick, seeds=seeds, only=only or ())
+    plan = describe_plan(loaded, data_root(data), runs)
     if form is ShowFormat.json:
         console.write(json.dumps(plan, indent=2))
     else:

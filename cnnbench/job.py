@@ -67,7 +67,7 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
                 yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
                 result = describe(state, summary, loader, precision)
-                run.finish(result | {"status": "diverged", "message": str(error)}, None, None)
+                run.finish(result | {"status": "diverged", "message": str(error)}, None)
             else:
                 finish(run, state, summary, loader, precision)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -130,9 +130,13 @@ def train(
 
 
 def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> None:
-    """Measures the best weights on all three splits; the test split is read here, once."""
+    """Measures the best weights on all three splits; the test split is read here, once.
+
+    They are measured as they come back from the disk: the figures are those of the file that is kept.
+    """
     dataset = loader.dataset
-    state.model.load_state_dict(state.best_weights)
+    run.save_weights(state.best_weights)
+    state.model.load_state_dict(run.weights())
     train, val, test = (
         evaluate(state.model, loader, split, precision)
         for split in (dataset.train, dataset.val, dataset.test)
@@ -150,7 +154,7 @@ def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, pre
         "test_predictions": test.predictions.to(small).numpy(),
         "test_targets": test.targets.to(small).numpy(),
     }
-    run.finish(result, predictions, state.best_weights)
+    run.finish(result, predictions)
 
 
 def metrics_of(**evaluations: Evaluation) -> dict[str, float]:

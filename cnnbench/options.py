@@ -10,6 +10,8 @@ from pydantic import Field
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[list[Count], Field(min_length=1)]
 Widths = list[Count]  # may be empty
+PER_STAGE = "one for each stage"  # marks lists that must be of one length
+StageCounts = Annotated[list[Count], Field(min_length=1), PER_STAGE]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

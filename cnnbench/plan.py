@@ -4,20 +4,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cnnbench.comparison.stages import solve
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
-from cnnbench.matching import solve
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.recipe.config import Match, Recipe
 
 
-def describe_plan(recipe: Recipe, data_root: Path) -> dict[str, Any]:
+def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")) -> dict[str, Any]:
     """Every variant with its resolved settings, sizes for one image, and layers: plain values for JSON.
 
-    Raises CnnbenchError where a model cannot be built or matched, or exceeds its limits.
+    Raises CnnbenchError where a model cannot be built, matched or taken from another recipe's runs, or
+    exceeds its limits.
     """
-    recipe = solve(recipe, data_root)
+    recipe = solve(recipe, data_root, runs_dir)
     return {
         "recipe": recipe.directory,
         "title": recipe.title,
@@ -47,6 +48,7 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         "in_shape": list(in_shape),
         "output_shape": list(summary.output_shape),
         **variant.model_dump(mode="json", include={"data", "model", "train", "limits"}),
+        "winner": None if variant.winner is None else variant.winner.model_dump(mode="json"),
         "match": None if variant.match is None else describe_match(variant.match),
         "layers": [asdict(layer) for layer in summary.layers],
     }

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnbench import files
-from cnnbench.comparison import formats
+from cnnbench.comparison import formats, winners
 from cnnbench.comparison.claims import RULE, judge
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.comparison.stages import built_on
 from cnnbench.runs import flatten
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def write_report(
         "sections": sections,
         "cautions": cautions(plan, comparison),
         "problems": _problems(comparison, subject),
+        "stages": _stages(plan),
+        "stage_rule": winners.RULE,
         "shared": _shared(plan),
         "differences": _differences(plan),
         "hardware": _hardware(subject),
@@ -248,6 +251,15 @@ def _problems(comparison: "Comparison", subject: "Subject") -> list[str]:
                 message = (run.result() or {}).get("message") or "no message was kept"
                 problems.append(f"{name}: seed {run.seed} diverged: {message}.")
     return [*problems, *(f"{problem}." for problem in comparison.problems)]
+
+
+def _stages(plan: Mapping[str, Any]) -> list[_TextTable]:
+    """What the variants are built on: the winners of other recipes, and why they are."""
+    right = [column not in ("variant", "against the best") for column in winners.COLUMNS]
+    return [
+        _TextTable(list(winners.COLUMNS), stage.rows, right, title=stage.title, notes=stage.sentences)
+        for stage in built_on(plan)
+    ]
 
 
 def _setting(value: Any) -> str:

@@ -1,15 +1,15 @@
 """Runs a recipe: which runs are missing, train them, analyse, report."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
+from cnnbench.decisions import Decision, decide, is_complete
 from cnnbench.errors import CnnbenchError
-from cnnbench.recipe.defaults import with_defaults
-from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
+from cnnbench.runs import BusyError, Run, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import JobEvent
     from cnnbench.recipe.config import Recipe, RunConfig
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is to be done with a run, and why; "replace" is training anew where an old run stands."""
-
-    action: Literal["reuse", "resume", "train", "replace"]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -111,10 +103,10 @@ def iterate_recipe(
     command: str = "",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
+    from cnnbench.comparison.stages import solve, stage_notes
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import OutOfMemoryError, train_run
-    from cnnbench.matching import solve
     from cnnbench.plan import describe_plan
     from cnnbench.precision import choose_device
 
@@ -122,9 +114,12 @@ def iterate_recipe(
     directory = runs_dir / recipe.directory
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
-    recipe = solve(recipe, root)
-    describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
+    recipe = solve(recipe, root, runs_dir)
+    describe_plan(
+        recipe, root, runs_dir
+    )  # a model that cannot be built or is too large shows here, before training
     try_out(recipe, datasets, target)
+    yield from map(Notice, stage_notes(recipe, runs_dir))
     write_plan(recipe, directory, command)
     failures: list[Failed] = []
     configs = recipe.run_configs()
@@ -160,13 +155,13 @@ def report_recipe(
 
     Raises CnnbenchError where none of its runs is complete.
     """
+    from cnnbench.comparison.stages import solve
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
-    from cnnbench.matching import solve
     from cnnbench.precision import choose_device
 
     directory = runs_dir / recipe.directory
-    recipe = solve(recipe, data_root(data_dir))
+    recipe = solve(recipe, data_root(data_dir), runs_dir, as_run=True)
     if not any(decision.action == "reuse" for _, decision in decide_runs(recipe, runs_dir)):
         raise CnnbenchError(
             f"{recipe.path}: no finished run of these settings in {directory}; train it first "
@@ -197,14 +192,39 @@ def decide_runs(
     recipe: "Recipe", runs_dir: Path, fresh: bool = False, *, data_dir: Path | None = None
 ) -> list[tuple[Run, Decision]]:
     """What `run_recipe` would do with each run; nothing is changed."""
+    from cnnbench.comparison.stages import solve, solved_runs
     from cnnbench.data import data_root
-    from cnnbench.matching import solve
 
-    decided = []
-    for config in solve(recipe, data_root(data_dir)).run_configs():
-        run = Run(runs_dir / recipe.directory / config.variant / f"seed{config.seed}")
-        decided.append((run, decide(run, config, fresh)))
-    return decided
+    solved = solve(recipe, data_root(data_dir), runs_dir)
+    return [(run, decide(run, config, fresh)) for run, config in solved_runs(solved, runs_dir)]
+
+
+def notes_of(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) -> list[str]:
+    """What `run_recipe` would tell before it trains: on what the recipe is built, and what is stale by it."""
+    from cnnbench.comparison.stages import solve, stage_notes
+    from cnnbench.data import data_root
+
+    return stage_notes(solve(recipe, data_root(data_dir), runs_dir), runs_dir)
+
+
+def stages_of(recipe: "Recipe") -> "list[Recipe]":
+    """The recipes that this one is built on, directly or not, in the order in which they have to be run."""
+    from cnnbench.recipe import load_recipe
+    from cnnbench.recipe.stages import load_stages
+
+    return load_stages(recipe, lambda file: load_recipe(file, quick=recipe.quick, seeds=recipe.num_seeds))
+
+
+def is_ready(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) -> bool:
+    """Whether another recipe can be built on this one: the runs that are needed for that are complete."""
+    from cnnbench.comparison.stages import NotRunError, upstream_recipe
+    from cnnbench.data import data_root
+
+    try:
+        upstream_recipe(recipe, data_root(data_dir), runs_dir)
+    except NotRunError:
+        return False
+    return True
 
 
 def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
@@ -216,38 +236,10 @@ def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
         "question": recipe.question,
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
         "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
-        "variants": [
-            {
-                "name": variant.name,
-                "seeds": variant.seeds,
-                "config": variant.model_dump(mode="json", include={"data", "model", "train"}),
-            }
-            for variant in recipe.variants
-        ],
+        "variants": recipe.planned(),
     }
     files.write(directory / "plan.json", json.dumps(plan, indent=2) + "\n")
     files.write(directory / "recipe.toml", recipe.text)
-
-
-def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
-    """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed."""
-    if not (run.path / "config.json").exists():
-        if run.has_files():
-            return Decision("replace", "there are files of a run, but no config.json says of which")
-        return Decision("train", "not trained yet")
-    try:
-        changed = differences(run.config(), with_defaults(config.model_dump(mode="json")))
-        result = run.result()
-        if fresh:
-            return Decision("replace", "--fresh was given")
-        if changed:
-            return Decision("replace", "its settings changed: " + ", ".join(changed))
-        if result is None:
-            return Decision("resume", "not complete yet")
-        run.check()
-    except DamagedError as error:
-        return Decision("replace", f"a file is damaged: {error}")
-    return Decision("reuse", "complete")
 
 
 def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:
@@ -268,15 +260,22 @@ def report(
 ) -> Reported:
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
-    from cnnbench.analyses.base import Analysis, Subject
+    from cnnbench.analyses.base import Analysis, Stage, Subject
     from cnnbench.comparison import compare
+    from cnnbench.comparison.stages import stage_directories
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
     if not runs:
         return Reported(directory, None, None, failures)
     plan = read_json(directory / "plan.json")
-    subject = Subject(plan["recipe"], plan["title"], runs, datasets, device)
+
+    def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
+        of = read_json(place / "plan.json")
+        return Subject(of["recipe"], of["title"], complete_runs(place), datasets, device, stages)
+
+    stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
+    subject = subject_of(directory, stages)
     analysed = []
     for named in recipe.analyses:
         make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
@@ -295,15 +294,3 @@ def complete_runs(directory: Path) -> list[Run]:
         for seed in variant["seeds"]
         if is_complete(run := Run(directory / variant["name"] / f"seed{seed}"), variant["config"])
     ]
-
-
-def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
-    """Whether a run of these settings is there, whole."""
-    try:
-        if run.result() is None:
-            return False
-        run.check()
-        config = run.config()
-    except DamagedError:
-        return False
-    return not differences({key: config.get(key) for key in settings}, with_defaults(settings))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+# Settings of data that change how images are fed, and leave them the same ones.
+FEEDING = ("batch_size", "augment", "normalize", "image_size")
+
 # A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
 # does not notice a changed byte.
 STATE_HEADER = b"cnnbench state 1\n"
@@ -190,23 +193,21 @@ class Run:
                 path.replace(self._damaged_state)
         return None, problems
 
-    def finish(
-        self,
-        result: Mapping[str, Any],
-        predictions: "Predictions | None",
-        weights: "Mapping[str, Tensor] | None",
-    ) -> None:
-        """Writes predictions, best weights, and last the result that completes the run; drops states."""
-        import numpy as np
+    def save_weights(self, weights: "Mapping[str, Tensor]") -> None:
+        """Writes the best weights, for `weights` to read."""
         from safetensors.torch import save
+
+        # Written by Python, so that a full disk is an OSError like everywhere else.
+        content = save({name: value.cpu().contiguous() for name, value in weights.items()})
+        files.write(self.path / "best.safetensors", content)
+
+    def finish(self, result: Mapping[str, Any], predictions: "Predictions | None") -> None:
+        """Writes predictions, and last the result that completes the run; drops states."""
+        import numpy as np
 
         if predictions is not None:
             with files.replacing(self.path / "predictions.npz") as temporary:
                 np.savez_compressed(temporary, **cast("Any", predictions))
-        if weights is not None:
-            # Written by Python, so that a full disk is an OSError like everywhere else.
-            content = save({name: value.cpu().contiguous() for name, value in weights.items()})
-            files.write(self.path / "best.safetensors", content)
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
         for path in (self._state, self._previous_state, self._damaged_state):
             path.unlink(missing_ok=True)
@@ -293,6 +294,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in dict.fromkeys((*before, *after))
         if before.get(key) != after.get(key)
     ]
+
+
+def choice_of_images(config: Mapping[str, Any]) -> str:
+    """The settings that decide which images are in which split: equal texts mean the same images."""
+    data = {key: value for key, value in config.get("data", {}).items() if key not in FEEDING}
+    return json.dumps(data, sort_keys=True)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,8 @@ from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
+from cnnbench.comparison.stages import built_on
+from cnnbench.comparison.winners import COLUMNS
 
 # Left out of the comparison in a narrow terminal, in this order.
 DISPENSABLE = ("best_epoch", "latency_ms", "train_accuracy", "num_params", "train_seconds")
@@ -64,6 +66,7 @@ def show_plan(plan: dict[str, Any]) -> None:
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
     show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
+    show_winners(plan)
     for each in plan["variants"]:
         console.print_table(
             each["name"],
@@ -90,6 +93,13 @@ def show_matches(matches: dict[str, dict[str, Any]]) -> None:
     ]  # fmt: skip
     columns = ["variant", "like", "widths found", "parameters", "parameters of like", "difference (%)"]
     console.print_table("Widths that match parameters", columns, rows, left=3)
+
+
+def show_winners(plan: dict[str, Any]) -> None:
+    """On which winner of which recipe the variants are built, and why; nothing where none is."""
+    for stage in built_on(plan):
+        console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
+        console.print_lines([f"- {sentence}" for sentence in stage.sentences])
 
 
 def shape(sizes: list[int]) -> str:

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 FLOORS = (
     "errors options files seeds signatures catalog recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
-    "probes training inference runs matching plan",
+    "probes training inference runs decisions matching",
     "analyses comparison console",
-    "job report publish runner",
+    "job report publish plan runner",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -26,9 +26,9 @@ STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
     "training": "probes",
-    "plan": "matching",
+    "decisions": "runs",
     "console": "analyses.base",
-    "runner": "job report",
+    "runner": "job report plan",
     "cli": "arguments interrupts progress views listing",
     "__main__": "cli",
 }
@@ -37,8 +37,8 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "statistics runs matching comparison console report publish runner arguments interrupts listing views "
-    "cli __init__ __main__"
+    "statistics runs decisions matching comparison console report publish runner arguments interrupts "
+    "listing views cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}
 

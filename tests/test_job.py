@@ -249,3 +249,23 @@ def test_a_run_begun_in_another_precision_starts_anew(run: Run, dataset: Dataset
     assert 'precision "fp32" → "bf16"' in said
     assert not any(isinstance(event, Resumed) for event in events)
     assert [row["epoch"] for row in run.history()] == [0, 1, 2, 3, 4]
+
+
+def test_figures_are_of_the_weights_on_disk(
+    run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file holds decides: with other weights in it, other figures come out."""
+    original = Run.weights
+
+    def biased_towards_class_2(self: Run) -> dict[str, torch.Tensor]:
+        weights = original(self)
+        weights["head.0.bias"][2] += 1000
+        return weights
+
+    monkeypatch.setattr(Run, "weights", biased_towards_class_2)
+    list(train_run(run, run_config(epochs=1), dataset, CPU))
+    assert set(run.predictions()["test_predictions"].tolist()) == {2}
+    result = run.result()
+    assert result is not None
+    share = float((dataset.test.all_targets() == 2).float().mean())
+    assert result["metrics"]["test_accuracy"] == pytest.approx(share)

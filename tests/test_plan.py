@@ -11,6 +11,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe.config import Recipe
 from cnnbench.recipe.reader import load_recipe
+from cnnbench.runner import run_recipe
 
 TEXT = """
 title = "Two"
@@ -166,3 +167,30 @@ def test_a_plan_loads_no_compiler(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_published_resnet_18_is_over_the_cap_before_anything_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(
+        """
+data = {name = "synthetic", height = 64, width = 64, num_images = 20, val_size = 5}
+limits = {max_params = 5_000_000, max_channels = 512}
+[[variants]]
+name = "fits"
+model = {name = "resnet", widths = [32, 64, 128, 256], blocks = [2, 2, 2, 2], stem = "7x7"}
+[[variants]]
+name = "published"
+model = {name = "resnet", widths = [64, 128, 256, 512], blocks = [2, 2, 2, 2], stem = "7x7"}
+""",
+        encoding="utf-8",
+    )
+    with pytest.raises(CnnbenchError) as error:
+        run_recipe(load_recipe(path), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+    message = str(error.value)
+    # torchvision documents 11,689,512 for 1,000 classes; 990 classes less of 512 weights and a bias
+    assert f"{11_689_512 - 990 * 513:,}" == "11,181,642"
+    assert "variant 'published': 11,181,642 parameters exceed max_params = 5,000,000" in message
+    # stem 9,536, three stages 147,968, 525,568 and 2,099,712; then 512 × 256 × 9 + 1,024 and 512 × 512 × 9
+    assert "layer stages.3.0.conv2 (Conv2d) passes the limit, at 6,322,752;" in message
+    assert "the largest layers are stages.3.0.conv2 (Conv2d) with 2,359,296" in message
+    assert not (tmp_path / "runs").exists()

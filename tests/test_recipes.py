@@ -1,5 +1,8 @@
 """Every recipe of the repository: it parses, its models can be built, and all of them can be trained."""
 
+import re
+import subprocess
+import sys
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +12,10 @@ import pytest
 
 from cnnbench.matching import solve
 from cnnbench.models import build_model
+from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Recipe, Variant, load_recipe
-from cnnbench.runner import run_recipe
+from cnnbench.runner import run_recipe, stages_of
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/**/*.toml"))
@@ -22,8 +26,19 @@ each_recipe = pytest.mark.parametrize(
 
 @lru_cache
 def plan_of(path: Path) -> tuple[Recipe, dict[str, Any]]:
-    recipe = solve(load_recipe(path), ROOT / "data")
+    recipe = solve(assuming(load_recipe(path), 0), ROOT / "data")
     return recipe, describe_plan(recipe, ROOT / "data")
+
+
+def assuming(recipe: Recipe, index: int) -> Recipe:
+    """The recipe with one of the models that may win in other recipes, which only their runs can tell."""
+    variants = [
+        variant
+        if variant.best_of is None
+        else variant.model_copy(update={"model": variant.best_of.models[index], "best_of": None})
+        for variant in recipe.variants
+    ]
+    return recipe.model_copy(update={"variants": variants})
 
 
 def test_there_are_recipes() -> None:
@@ -104,6 +119,28 @@ def test_parameters_counted_by_hand(recipe: str, variant: str, num_params: int) 
 
 def test_sizes_that_the_homework_states() -> None:
     assert (linear(784, 256, 10), linear(784, 512, 256, 10)) == (203_530, 535_818)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("recipes/tiny_imagenet/*.toml")), ids=lambda path: path.stem
+)
+def test_whatever_wins_keeps_within_the_limits(path: Path) -> None:
+    """The largest networks of a chain have three blocks in each stage: 4.4 million parameters."""
+    recipe = load_recipe(path)
+    for variant in recipe.variants:
+        assert (variant.limits.max_params, variant.limits.max_channels) == (5_000_000, 512)
+        for model in variant.best_of.models if variant.best_of else [variant.model]:
+            if model.options["activation"] == "relu":  # the others have as many parameters
+                check_limits(summarize_config(model, (3, 64, 64), 10), variant.limits)
+
+
+def test_make_runs_recipes_after_those_they_are_built_on(tmp_path: Path) -> None:
+    target = tmp_path / "runs/tiny_imagenet/4_final+quick/report.md"
+    command = ["make", "--dry-run", str(target), f"RUNS={tmp_path}/runs", "QUICK=1", f"VENV={sys.prefix}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    order = re.findall(r"recipe recipes/(\S+)\.toml", done.stdout)
+    stages = stages_of(load_recipe(ROOT / "recipes/tiny_imagenet/4_final.toml"))
+    assert order == [stage.name for stage in stages] + ["tiny_imagenet/4_final"]
 
 
 @each_recipe

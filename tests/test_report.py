@@ -49,7 +49,7 @@ def finish(
     }  # fmt: skip
     if right is None:
         message = "the loss is not finite at step 400"
-        run.finish({"status": "diverged", "message": message, "metrics": {}, **common}, None, None)
+        run.finish({"status": "diverged", "message": message, "metrics": {}, **common}, None)
         return
     predictions = np.where(np.arange(100) < right, TARGETS, (TARGETS + 1) % classes)
     metrics = {f"{split}_accuracy": right / 100 for split in ("val", "test")} | {"train_accuracy": 0.99}
@@ -57,7 +57,7 @@ def finish(
         "test_predictions": predictions, "test_targets": TARGETS,
         "val_predictions": predictions, "val_targets": TARGETS,
     }  # fmt: skip
-    run.finish({"status": "complete", "message": None, "metrics": metrics, **common}, arrays, None)
+    run.finish({"status": "complete", "message": None, "metrics": metrics, **common}, arrays)
 
 
 def settings(width: int) -> dict[str, Any]:

@@ -205,13 +205,18 @@ def test_a_sealed_file_that_is_no_state_is_damaged(run: Run, payload: bytes) -> 
 # What can be read of a finished run
 
 
+def save_and_finish(run: Run) -> None:
+    run.save_weights(WEIGHTS)
+    run.finish(RESULT, PREDICTIONS)
+
+
 @pytest.fixture
 def finished(run: Run) -> Run:
     run.write_config({"seed": 3})
     run.write_history([{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}], [{"epoch": 0}, {"epoch": 1}])
     run.save_state({"epoch": 1})
     run.save_state({"epoch": 2})
-    run.finish(RESULT, PREDICTIONS, WEIGHTS)
+    save_and_finish(run)
     return run
 
 
@@ -313,7 +318,7 @@ def test_the_result_is_written_last(run: Run, obstacle: str) -> None:
     run.save_state({"epoch": 1})
     (run.path / obstacle).mkdir()
     with pytest.raises(OSError, match=obstacle):
-        run.finish(RESULT, PREDICTIONS, WEIGHTS)
+        save_and_finish(run)
     assert run.result() is None
     assert run.load_state() == ({"epoch": 1}, [])
     assert not list(run.path.glob(".partial-*"))

@@ -48,7 +48,8 @@ class Table:
 class Subject:
     """What an analysis looks at: the complete runs of a recipe, in its order of variants, seeds ascending.
 
-    Models and data are loaded on request, on `device`.
+    Models and data are loaded on request, on `device`. `stages` are the recipes that this one is built on, in
+    the order in which they were run.
     """
 
     recipe: str
@@ -56,6 +57,7 @@ class Subject:
     runs: Sequence[Run]
     datasets: "Datasets"
     device: "torch.device"
+    stages: "Sequence[Stage]" = ()
 
     def variants(self) -> dict[str, list[Run]]:
         """Runs by variant, in order."""
@@ -121,6 +123,14 @@ class Subject:
         """For the end of a caption: a sentence that names the diverged runs, or nothing."""
         named = [f"{name} seed {run.seed}" for name, runs in self.diverged().items() for run in runs]
         return f" Diverged, so not counted: {', '.join(named)}." if named else ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A recipe that another one is built on, and the variants that were taken from it."""
+
+    subject: Subject
+    taken: Sequence[str]
 
 
 def _status(run: Run) -> str | None:

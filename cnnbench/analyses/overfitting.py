@@ -1,10 +1,4 @@
-"""Overfitting: how far train runs ahead of validation, epoch by epoch and with the weights that are kept.
-
-A run overfits, by the rule used here, where validation loss ends more than 5 % above its lowest epoch while
-train loss ends lower than it was there: the one error still falls and the other has begun to rise
-(Goodfellow, Bengio and Courville 2016, "Deep Learning", section 7.8). A variant does where more than half of
-its seeds do.
-"""
+"""Overfitting: how far train runs ahead of validation, epoch by epoch and with the weights that are kept."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +8,7 @@ from typing import TYPE_CHECKING
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.curves import BANDS, Curve, curve_of, draw_curve, values_by_epoch
+from cnnbench.analyses.rise import MIN_RISE, rise_of
 from cnnbench.options import Band
 from cnnbench.runs import Run
 
@@ -21,42 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MplFigure
 
-MIN_RISE = 0.05  # of the lowest validation loss; less is the jumping of ordinary training
 MOST_IN_ONE = 6  # variants that still can be told apart in one picture
 SPLITS = {"train": "^", "val": "s", "test": "o"}  # and how they are drawn
 HISTORY_NOTE = (
     "Train values of an epoch are averages over its augmented batches, with dropout and while the weights "
     "change, so a gap can start below zero."
 )
-
-
-@dataclass(frozen=True)
-class Rise:
-    """What one run's losses did after the epoch with the lowest validation loss (the first such epoch)."""
-
-    lowest_epoch: int
-    lowest: float
-    last: float
-    train_fell: bool
-
-    @property
-    def share(self) -> float:
-        """By which share of its lowest value validation loss ended higher."""
-        return self.last / self.lowest - 1 if self.lowest > 0 else 0.0
-
-    @property
-    def overfits(self) -> bool:
-        """The rule of this module."""
-        return self.share > MIN_RISE and self.train_fell
-
-
-def rise_of(train_loss: dict[int, float], val_loss: dict[int, float]) -> Rise | None:
-    """The rise in one run from its losses by epoch, over the epochs that have both; None where none has."""
-    epochs = sorted(train_loss.keys() & val_loss.keys())
-    if not epochs:
-        return None
-    lowest, last = min(epochs, key=lambda epoch: val_loss[epoch]), epochs[-1]
-    return Rise(lowest, val_loss[lowest], val_loss[last], train_loss[last] < train_loss[lowest])
 
 
 @dataclass(frozen=True)

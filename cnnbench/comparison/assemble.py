@@ -1,17 +1,22 @@
 """Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import median, median_low
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnbench.comparison.comparison import Comparison, Pair, Row
-from cnnbench.comparison.measurements import RecipeMeasurements, VariantMeasurements, read_recipe
+from cnnbench.comparison.measurements import (
+    RecipeMeasurements,
+    VariantMeasurements,
+    read_planned,
+    read_recipe,
+)
 from cnnbench.comparison.quantities import KNOWN, Quantity, named
 from cnnbench.errors import CnnbenchError
+from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
     Estimate,
     binomial_interval,
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Pair", "Row", "compare"]
 
 PLAN = "plan.json"
-FEEDING = ("batch_size", "augment", "normalize", "image_size")
 
 
 def compare(
@@ -39,13 +43,27 @@ def compare(
     A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
+    from cnnbench.comparison.stages import stale_stages  # which compares in its turn
+
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
     directories = sorted(found.values(), key=_natural)
     recipes = [read_recipe(directory) for directory in directories]
+    for recipe, directory in zip(recipes, directories, strict=True):
+        recipe.problems += stale_stages(directory)
     _keep_apart(recipes, directories)
     recipes.sort(key=lambda recipe: _natural(Path(recipe.name)))
     runs = [run for recipe in recipes for variant in recipe.variants for run in variant.measurements]
-    quantity = named(metric, (name for run in runs for name in run.values))
+    return _compared(recipes, named(metric, (name for run in runs for name in run.values)))
+
+
+def compare_planned(
+    directory: Path, name: str, plan: Sequence[Mapping[str, Any]], quantity: Quantity
+) -> Comparison:
+    """Compares the runs in one directory by a plan at hand: what `plan.json` holds under "variants"."""
+    return _compared([read_planned(directory, name, plan)], quantity)
+
+
+def _compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comparison:
     rows, pairs, problems = [], [], []
     for recipe in recipes:
         tested, untested = _pairs(recipe, quantity)
@@ -177,7 +195,7 @@ def _same_images(
     """Groups of variants that were tested on the same images: (num_seeds, N) right predictions by variant."""
     import numpy as np
 
-    groups: dict[tuple[object, bytes], dict[str, NDArray[np.bool_]]] = {}
+    groups: dict[tuple[str, bytes], dict[str, NDArray[np.bool_]]] = {}
     problems = []
     for variant in recipe.variants:
         runs = [run for run in variant.measurements if split in run.correct]
@@ -187,9 +205,7 @@ def _same_images(
         if len(targets) > 1:
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
-        # What only changes how images are fed leaves them the same ones; anything else may not.
-        data = {k: v for k, v in variant.config.get("data", {}).items() if k not in FEEDING}
-        key = (json.dumps(data, sort_keys=True), targets.pop())
+        key = (choice_of_images(variant.config), targets.pop())
         groups.setdefault(key, {})[variant.name] = np.stack([run.correct[split] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())

@@ -1,7 +1,7 @@
 """What the finished runs of one recipe measured, read from disk. What cannot be read is said and left out."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,20 +63,29 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     try:
         plan = read_json(path)
         recipe.name = str(plan["recipe"])
-        planned = [
-            VariantMeasurements(
-                str(entry["name"]),
-                list(dict.fromkeys(int(seed) for seed in entry["seeds"])),
-                with_defaults(entry["config"]),
-            )
-            for entry in plan["variants"]
-        ]
+        planned = [_planned(entry) for entry in plan["variants"]]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")
         return recipe
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
+    return _read_variants(directory, recipe, planned)
+
+
+def read_planned(directory: Path, name: str, plan: Sequence[Mapping[str, Any]]) -> RecipeMeasurements:
+    """The same for a plan at hand, whatever the directory's own may say."""
+    return _read_variants(directory, RecipeMeasurements(name), [_planned(entry) for entry in plan])
+
+
+def _planned(entry: Mapping[str, Any]) -> VariantMeasurements:
+    seeds = list(dict.fromkeys(int(seed) for seed in entry["seeds"]))
+    return VariantMeasurements(str(entry["name"]), seeds, with_defaults(entry["config"]))
+
+
+def _read_variants(
+    directory: Path, recipe: RecipeMeasurements, planned: Sequence[VariantMeasurements]
+) -> RecipeMeasurements:
     absent = [variant.name for variant in planned if not (directory / variant.name).is_dir()]
     if absent:
         recipe.problems.append(f"not trained yet, so not in the table: {', '.join(absent)}")

@@ -6,7 +6,18 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Attention, Conv, Count, Counts, DropRate, Norm, Pool, Widths
+from cnnbench.options import (
+    Activation,
+    Attention,
+    Conv,
+    Count,
+    Counts,
+    DropRate,
+    Norm,
+    Pool,
+    StageCounts,
+    Widths,
+)
 
 
 class ResidualPair(nn.Module):
@@ -40,8 +51,8 @@ class CNN(nn.Module):
         in_shape: tuple[int, int, int],
         num_classes: int,
         *,
-        widths: Counts = [32, 64],  # noqa: B006
-        convs: Count | Counts = 1,
+        widths: StageCounts = [32, 64],  # noqa: B006
+        convs: Count | StageCounts = 1,
         kernel_size: Count | Counts = 3,
         conv: Conv = "standard",
         norm: Norm = "none",

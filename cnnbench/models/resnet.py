@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Attention, Block, Conv, Counts, DropRate, Norm, Stem
+from cnnbench.options import Activation, Attention, Block, Conv, DropRate, Norm, StageCounts, Stem
 
 
 class BasicBlock(nn.Module):
@@ -102,8 +102,8 @@ class ResNet(nn.Module):
         num_classes: int,
         *,
         block: Block = "basic",
-        widths: Counts = [16, 32, 64],  # noqa: B006
-        blocks: Counts = [3, 3, 3],  # noqa: B006
+        widths: StageCounts = [16, 32, 64],  # noqa: B006
+        blocks: StageCounts = [3, 3, 3],  # noqa: B006
         stem: Stem = "3x3",
         stem_pool: bool = False,
         conv: Conv = "standard",

@@ -161,17 +161,15 @@ class _Watch:
 
 def check_limits(summary: Summary, limits: Limits) -> None:
     """Raises CnnbenchError, naming the count and the layer that breaks it, where a limit is exceeded."""
-    largest = max(summary.layers, key=lambda layer: layer.num_params)
     if limits.max_params is not None and summary.num_params > limits.max_params:
         raise CnnbenchError(
             f"{summary.num_params:,} parameters exceed max_params = {limits.max_params:,}; "
-            f"the largest layer is {largest.name} ({largest.kind}) with {largest.num_params:,}"
+            + _blame(summary.layers, limits.max_params, lambda layer: layer.num_params, "largest")
         )
-    costliest = max(summary.layers, key=lambda layer: layer.macs)
     if limits.max_macs is not None and summary.macs > limits.max_macs:
         raise CnnbenchError(
             f"{summary.macs:,} multiply-adds exceed max_macs = {limits.max_macs:,}; "
-            f"the costliest layer is {costliest.name} ({costliest.kind}) with {costliest.macs:,}"
+            + _blame(summary.layers, limits.max_macs, lambda layer: layer.macs, "costliest")
         )
     images = [layer for layer in summary.layers if len(layer.output_shape) == 3]
     for layer in images:
@@ -180,3 +178,18 @@ def check_limits(summary: Summary, limits: Limits) -> None:
                 f"layer {layer.name} ({layer.kind}) has {layer.output_shape[0]:,} channels, "
                 f"more than max_channels = {limits.max_channels:,}"
             )
+
+
+def _blame(layers: Sequence[Layer], limit: int, count: Callable[[Layer], int], most: str) -> str:
+    """At which layer, in the order of the calls, the sum passes the limit, and which layers add most."""
+    total = 0
+    for layer in layers:
+        total += count(layer)
+        if total > limit:
+            break
+    largest = sorted(layers, key=count, reverse=True)[:3]
+    listed = ", ".join(f"{each.name} ({each.kind}) with {count(each):,}" for each in largest)
+    layers_are = "layer is" if len(largest) == 1 else "layers are"
+    return (
+        f"layer {layer.name} ({layer.kind}) passes the limit, at {total:,}; the {most} {layers_are} {listed}"
+    )

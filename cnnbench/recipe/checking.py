@@ -178,7 +178,8 @@ class Checker:
             if not partial and kind == "dataset" and not value:
                 self.add_for_file(f"no data set: add [data] with a name, {choices(known)}")
             elif not partial:
-                self.add(where, f"the {kind} needs a name: {choices(known)}", on_key=True)
+                other = ", or best_of and another recipe" if kind == "model" else ""
+                self.add(where, f"the {kind} needs a name: {choices(known)}{other}", on_key=True)
             return None
         if not isinstance(name, str):
             self.add(where, f"expected the name of a {kind}, found {found(name)}")

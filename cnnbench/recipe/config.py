@@ -116,6 +116,46 @@ class Match(_Config):
         return self.num_params / self.target_params - 1
 
 
+class BestOf(_Config):
+    """A model that is the winner of another recipe, with some of its options set anew.
+
+    `models` are those that it may turn out to be.
+    """
+
+    recipe: str  # as it is written
+    file: Path
+    options: dict[str, Any] = {}
+    models: list[Named]
+
+
+class Contender(_Config):
+    """A variant of the recipe that is built on: its validation accuracy, its cost, how it did."""
+
+    variant: str
+    num_seeds: NonNegativeInt
+    mean: float
+    std: float | None
+    low: float | None  # of the 95 % interval
+    high: float | None
+    num_params: NonNegativeInt | None
+    macs: NonNegativeInt | None
+    standing: str  # to the one with the best mean: best, tied, worse, untested
+    p_value: float | None  # of no difference from that one, corrected
+
+
+class Winner(_Config):
+    """What was found for BestOf: the variant taken, its model, why, and which lists were cut to fit it."""
+
+    recipe: str  # its directory under the runs
+    file: str
+    num_seeds: int | None  # what `--seeds` asked for
+    variant: str
+    model: Named
+    contenders: list[Contender]
+    reasons: list[str]
+    cut: list[str] = []
+
+
 class Claim(_Config):
     """A statement to be held against the runs: each of `better` is better than each of `than`."""
 
@@ -137,7 +177,10 @@ class RunConfig(_Config):
 
 
 class Variant(_Config):
-    """One row of the comparison, every setting resolved; with `match`, the model has the widths found."""
+    """One row of the comparison, every setting resolved; with `match`, the model has the widths found.
+
+    With `best_of`, the model is a stand-in that cannot be built until there is a `winner`.
+    """
 
     name: str
     data: DataConfig
@@ -147,6 +190,8 @@ class Variant(_Config):
     limits: Limits = Limits()
     match_params: MatchParams | None = None
     match: Match | None = None
+    best_of: BestOf | None = None
+    winner: Winner | None = None
 
 
 class Recipe(_Config):
@@ -162,7 +207,21 @@ class Recipe(_Config):
     claims: list[Claim] = []
     plugins: list[str] = []  # absolute paths
     only: list[str] = []  # the variants to train now; all of them where it is empty
+    quick: bool = False
+    num_seeds: int | None = None  # what `--seeds` asked for
     text: str
+
+    def planned(self) -> list[dict[str, Any]]:
+        """Each variant's name, seeds and settings, as they stand in `plan.json`."""
+        return [
+            {
+                "name": variant.name,
+                "seeds": variant.seeds,
+                "config": variant.model_dump(mode="json", include={"data", "model", "train"}),
+                **({"winner": variant.winner.model_dump(mode="json")} if variant.winner else {}),
+            }
+            for variant in self.variants
+        ]
 
     def run_configs(self) -> list[RunConfig]:
         """Every run to train now: variant by variant, seeds in the listed order."""

@@ -54,10 +54,12 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     return document
 
 
+def recipes_root(path: Path) -> Path:
+    """The nearest folder called `recipes` above a recipe's file; elsewhere the folder that it is in."""
+    folders = path.absolute().parents
+    return next((folder for folder in folders if folder.name == "recipes"), folders[0])
+
+
 def recipe_name(path: Path) -> str:
     """The path under the nearest folder called `recipes`, without `.toml`; elsewhere the file's stem."""
-    path = path.absolute()
-    for folder in path.parents:
-        if folder.name == "recipes":
-            return path.relative_to(folder).with_suffix("").as_posix()
-    return path.stem
+    return path.absolute().relative_to(recipes_root(path)).with_suffix("").as_posix()

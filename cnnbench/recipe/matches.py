@@ -8,7 +8,7 @@ from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.checking import Checker
 from cnnbench.recipe.config import MatchParams, Named
-from cnnbench.recipe.merging import Layer
+from cnnbench.recipe.merging import BEST_OF, Layer
 from cnnbench.recipe.mistakes import choices, found
 
 
@@ -59,6 +59,10 @@ def _original(name: str, likes: dict[str, str]) -> str | None:
 
 
 def _check_widths(check: Checker, layer: Layer, model: Named) -> None:
+    if model.name == BEST_OF:
+        message = "a model with best_of has the widths of the winner, which match_params does not scale"
+        check.add(layer.origin(()), message, on_key=True)
+        return
     options = [option.name for option in catalog.options("model", model.name, check.plugins)]
     widths = model.options.get("widths")
     if "widths" not in options:

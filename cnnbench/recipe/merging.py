@@ -10,6 +10,7 @@ from cnnbench.recipe.toml_positions import Path
 DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "schedule"): "constant"}
 # tables for which their name alone may stand
 NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
+BEST_OF = "best_of"  # in a model, in place of its name
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -49,7 +50,7 @@ def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_on
 
 
 def merge(base: Layer, over: Layer) -> Layer:
-    """`over` wins key by key; where it changes the `name` of a table, that table starts afresh."""
+    """`over` wins key by key; where it changes what a table is called, that table starts afresh."""
     origins = dict(base.origins)
 
     def take(path: Path) -> None:
@@ -59,8 +60,7 @@ def merge(base: Layer, over: Layer) -> Layer:
         origins.update({new: origin for new, origin in over.origins.items() if new[:depth] == path})
 
     def walk(old: dict[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
-        name = old.get("name", DEFAULT_NAMES.get((base.section, *path)))
-        if name is not None and new.get("name", name) != name:
+        if _renamed(old, new, DEFAULT_NAMES.get((base.section, *path))):
             take(path)
             return new
         if path in over.origins:
@@ -101,3 +101,10 @@ def _holds(values: Any, keys: tuple[str, ...], value: Any) -> bool:
             return False
         values = values[key]
     return bool(values == value)
+
+
+def _renamed(old: Mapping[str, Any], new: Mapping[str, Any], default: str | None) -> bool:
+    """Whether the new table is of another unit than the old one: another name, or best_of another recipe."""
+    before = old.get(BEST_OF, old.get("name", default))
+    after = new.get(BEST_OF, new.get("name", before))
+    return before is not None and (after != before or (BEST_OF in new) > (BEST_OF in old))

@@ -46,7 +46,7 @@ def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:
     variants = recipe.variants
     if seeds is not None:
         variants = [v.model_copy(update={"seeds": _continued(v.seeds, seeds)}) for v in variants]
-    return recipe.model_copy(update={"variants": variants, "only": list(only)})
+    return recipe.model_copy(update={"variants": variants, "only": list(only), "num_seeds": seeds})
 
 
 def _continued(seeds: list[int], count: int) -> list[int]:

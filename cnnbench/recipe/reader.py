@@ -9,6 +9,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.checking import Checker, TrainSection, home_of
 from cnnbench.recipe.claims import check_claims
 from cnnbench.recipe.config import (
+    BestOf,
     DataConfig,
     Limits,
     MatchParams,
@@ -20,10 +21,11 @@ from cnnbench.recipe.config import (
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import Layer, merge, taken_back, written
+from cnnbench.recipe.merging import BEST_OF, Layer, merge, taken_back, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
+from cnnbench.recipe.stages import Stages
 from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
@@ -71,6 +73,7 @@ class _Reader:
         self.entries = Entries([], known=False, as_written=False)
         self.check = Checker(str(path), TomlPositions(text), overrides)
         self.origins: dict[str, tuple[str | int, ...]] = {key: (key,) for key in document}
+        self.stages = Stages(self.check, path, lambda file: load_recipe(file, quick=quick))
 
     def recipe(self) -> Recipe:
         check = self.check
@@ -103,6 +106,7 @@ class _Reader:
             variants=variants,
             claims=claims,
             plugins=check.plugins,
+            quick=self.quick,
             text=self.text,
         )
 
@@ -199,7 +203,8 @@ class _Reader:
         shared = {section: self._section(self.document, section, ()) for section in _TABLES}
         check.data(shared["data"], partial=True)
         check.train(shared["train"], partial=True)
-        check.model(shared["model"], partial=True)
+        if BEST_OF not in shared["model"].values:
+            check.model(shared["model"], partial=True)
         check.limits(shared["limits"])
         fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
         known: dict[int, list[str]] = {}
@@ -223,7 +228,7 @@ class _Reader:
                 if meant and variant in (None, name):
                     self._set(layers, each, override, section, parts, fitting, known)
             data = None if "data" in self.broken else check.data(layers["data"])
-            model = None if "model" in self.broken else check.model(layers["model"])
+            model, best_of = (None, None) if "model" in self.broken else self.stages.model(layers["model"])
             train, limits = check.train(layers["train"]), check.limits(layers["limits"])
             match_params = None
             if _is_matched(entry, layers) and "match_params" not in self.broken:
@@ -231,7 +236,7 @@ class _Reader:
                 matched.append(Asked(name, layers["match_params"], match_params, model))
             if name and data and train and model and limits:
                 variants.append(
-                    _variant(name, data, model, train, limits, match_params, self.quick, overrides)
+                    _variant(name, data, model, best_of, train, limits, match_params, self.quick, overrides)
                 )
         check_matches(check, matched, self.entries.names)
         for override, _, _, parts in overrides:
@@ -283,6 +288,7 @@ def _variant(
     name: str,
     data: DataConfig,
     model: Named,
+    best_of: BestOf | None,
     train: TrainSection,
     limits: Limits,
     match_params: MatchParams | None,
@@ -294,6 +300,7 @@ def _variant(
         name=name,
         data=data,
         model=model,
+        best_of=best_of,
         train=TrainConfig(**{key: getattr(train, key) for key in TrainConfig.model_fields}),
         seeds=train.seeds[:1] if quick and not fixed else train.seeds,
         limits=limits,

@@ -16,6 +16,8 @@ _LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early
 def recipe_schema() -> Schema:
     """JSON Schema (draft 2020-12) of a recipe: every section, every name of the catalog and its options."""
     definitions = {kind: _unit(kind) for kind in catalog.KINDS if kind != "dataset"}
+    (table,) = (each for each in definitions["model"]["anyOf"] if each.get("type") == "object")
+    table["properties"]["best_of"] = {"type": "string", "description": "the recipe whose winner it is"}
     definitions["early_stopping"] = _table(EarlyStopping.model_json_schema()["properties"], ["patience"])
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])
     definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])

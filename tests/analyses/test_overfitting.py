@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cnnbench.analyses.base import Figure, Subject, Table
-from cnnbench.analyses.overfitting import Overfitting, rise_of
+from cnnbench.analyses.overfitting import Overfitting
+from cnnbench.analyses.rise import rise_of
 from cnnbench.runs import Run
 
 MakeRun = Callable[..., Run]

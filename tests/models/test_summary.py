@@ -145,12 +145,14 @@ SUMMARY = Summary(
     [
         pytest.param(
             {"max_params": 1_200_699},
-            r"1,200,700 parameters exceed max_params = 1,200,699; .* hidden \(Linear\) with 1,200,000",
+            r"1,200,700 parameters exceed max_params = 1,200,699; layer hidden \(Linear\) passes the limit, "
+            r"at 1,200,700; the largest layers are hidden \(Linear\) with 1,200,000, ",
             id="max_params",
         ),
         pytest.param(
             {"max_macs": 52_999},
-            r"53,000 multiply-adds exceed max_macs = 52,999; .* stem \(Conv2d\) with 25,000",
+            r"53,000 multiply-adds exceed max_macs = 52,999; layer .* passes the limit, at 53,000; the "
+            r"costliest layers are stem \(Conv2d\) with 25,000, ",
             id="max_macs",
         ),
         pytest.param(

@@ -1,0 +1,377 @@
+"""A search in stages as one table: every variant of every recipe that led here, and which gains are real.
+
+All of it is judged by validation; test accuracy is shown for the last recipe only, whose question it answers.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from cnnbench.analyses import plots
+from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
+from cnnbench.analyses.curves import values_by_epoch
+from cnnbench.analyses.rise import MIN_RISE, rise_of
+from cnnbench.runs import DamagedError, Run, choice_of_images, flatten
+from cnnbench.statistics import (
+    Estimate,
+    PairedTest,
+    binomial_interval,
+    compare_predictions,
+    holm,
+    mean_interval,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure as MplFigure
+    from numpy.typing import NDArray
+
+SIGNIFICANT = 0.05
+LONGEST = 120  # characters of a configuration in the table
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One variant of one stage; accuracies are shares, `correct` (num_seeds, N) on the validation images."""
+
+    stage: str
+    variant: str
+    number: int  # of the stage, counted from 0
+    differs: str
+    taken: bool
+    is_last: bool
+    num_params: int | None
+    macs: int | None
+    val: Estimate
+    train: float | None
+    test: float | None
+    images: "tuple[str, bytes] | None"
+    correct: "NDArray[np.bool_] | None"
+    rises: Sequence[float]
+    num_overfit: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}: {self.variant}"
+
+    @property
+    def gap(self) -> float | None:
+        """Train minus validation accuracy in points."""
+        return None if self.train is None else 100 * (self.train - self.val.mean)
+
+
+class Stages(Analysis):
+    """All recipes that led to this one: what was tried, what was taken, and which differences are real."""
+
+    def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
+        """Yields a picture and a table of all variants, and a table of the tested differences."""
+        entries = list(_entries(subject))
+        if not entries:
+            return
+        yield Figure(
+            name="stages",
+            title="Validation accuracy over the stages",
+            caption="Circles are mean validation accuracies with their 95 % intervals, triangles mean train "
+            "accuracies, with the weights of the best epoch. Filled circles were carried on to the next "
+            "stage; in the last stage, the best one is filled.",
+            figure=_draw(entries),
+        )
+        yield _table(entries)
+        yield _differences(entries)
+
+
+def _entries(subject: Subject) -> Iterator[_Entry]:
+    stages = [(stage.subject, stage.taken) for stage in subject.stages]
+    for number, (each, taken) in enumerate([*stages, (subject, ())]):
+        runs = {name: trained for name, trained in each.trained().items() if trained}
+        configs = {name: trained[0].config() for name, trained in runs.items()}
+        differing = _differing(configs)
+        for name, trained in runs.items():
+            entry = _entry(
+                each.recipe, name, number, trained, differing[name], name in taken, each is subject
+            )
+            if entry is not None:
+                yield entry
+
+
+def _entry(
+    stage: str, variant: str, number: int, runs: Sequence[Run], differs: str, taken: bool, is_last: bool
+) -> _Entry | None:
+    """None where no run has a validation accuracy."""
+    results = [run.result() or {} for run in runs]
+    val = _metric(results, "val_accuracy")
+    if not val:
+        return None
+    images, correct = _predictions(runs)
+    rises = [
+        rise
+        for run in runs
+        if (rise := rise_of(values_by_epoch(run, "train_loss"), values_by_epoch(run, "val_loss")))
+    ]
+    estimate = mean_interval(val, proportion=True)
+    if len(val) == 1 and correct is not None:
+        estimate = binomial_interval(int(correct.sum()), correct.shape[1])
+    train, test = _metric(results, "train_accuracy"), _metric(results, "test_accuracy")
+    return _Entry(
+        stage=stage,
+        variant=variant,
+        number=number,
+        differs=differs,
+        taken=taken,
+        is_last=is_last,
+        num_params=results[0].get("num_params"),
+        macs=results[0].get("macs"),
+        val=estimate,
+        train=fmean(train) if train else None,
+        test=fmean(test) if test and is_last else None,
+        images=images,
+        correct=correct,
+        rises=[rise.share for rise in rises],
+        num_overfit=sum(rise.overfits for rise in rises),
+    )
+
+
+def _metric(results: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [value for result in results if (value := result["metrics"].get(name)) is not None]
+
+
+def _predictions(runs: Sequence[Run]) -> "tuple[tuple[str, bytes] | None, NDArray[np.bool_] | None]":
+    """What says that validation images are the same ones, and where each seed was right about them."""
+    import numpy as np
+
+    correct, images = [], set()
+    for run in runs:
+        try:
+            arrays = run.predictions()
+        except DamagedError:
+            return None, None
+        targets = arrays["val_targets"].astype(np.int64)
+        images.add((choice_of_images(run.config()), targets.tobytes()))
+        correct.append(arrays["val_predictions"] == targets)
+    return (images.pop(), np.stack(correct)) if len(images) == 1 else (None, None)
+
+
+def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """For each variant of a recipe, in words, the settings in which its variants differ."""
+    flat = {
+        name: flatten({key: config[key] for key in ("data", "model", "train")})
+        for name, config in configs.items()
+    }
+    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
+    different = [
+        key for key in keys if len({json.dumps(settings.get(key)) for settings in flat.values()}) > 1
+    ]
+    return {
+        name: plots.elide(
+            ", ".join(
+                f"{_short(key)} = {_written(settings[key])}"
+                for key in different
+                if settings.get(key) is not None
+            ),
+            LONGEST,
+        )
+        for name, settings in flat.items()
+    }
+
+
+def _short(key: str) -> str:
+    """`model.widths` as `widths`, `train.optimizer.name` as `optimizer`."""
+    return key.partition(".")[2].removesuffix(".name")
+
+
+def _written(value: Any) -> str:
+    """A setting in short: of units with options only their names."""
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        return ", ".join(str(each.get("name")) for each in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _best(entries: Sequence[_Entry]) -> _Entry:
+    """The best mean; of equal ones the one with fewer multiply-adds."""
+    return max(entries, key=lambda entry: (entry.val.mean, -(entry.macs or 0)))
+
+
+def _table(entries: Sequence[_Entry]) -> Table:
+    best = _best(entries)
+    rows: list[list[Cell]] = [
+        [
+            entry.stage,
+            entry.variant,
+            entry.differs or None,
+            entry.val.num,
+            entry.num_params,
+            entry.macs,
+            _accuracy(entry.val),
+            _interval(entry.val),
+            None if entry.train is None else f"{100 * entry.train:.1f}",
+            None if entry.gap is None else f"{entry.gap:.1f}",
+            f"{100 * fmean(entry.rises):.0f}" if entry.rises else None,
+            f"{entry.num_overfit} of {len(entry.rises)}" if entry.rises else None,
+            None if entry.test is None else f"{100 * entry.test:.1f}",
+            "best" if entry is best else "taken" if entry.taken else None,
+        ]
+        for entry in entries
+    ]
+    return Table(
+        name="stages",
+        title="All stages",
+        caption=f"{_verdict(entries)} {_overfitting(entries)} Accuracies are means over seeds with the "
+        "weights of the best epoch, ± the standard deviation; validation chose that epoch and the "
+        "variants, and is therefore a bit too high. The rise is that of validation loss from its "
+        "lowest epoch to the last.",
+        columns=[
+            "stage", "variant", "configuration", "seeds", "parameters", "multiply-adds", "validation (%)",
+            "95 % interval (%)", "train (%)", "train − validation (points)", "rise of validation loss (%)",
+            "seeds that overfit", "test (%)", "",
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
+def _accuracy(estimate: Estimate) -> str:
+    spread = "" if estimate.std is None else f" ± {100 * estimate.std:.1f}"
+    return f"{100 * estimate.mean:.1f}{spread}"
+
+
+def _interval(estimate: Estimate) -> str | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def _verdict(entries: Sequence[_Entry]) -> str:
+    """Which one is best, and which others cannot be told apart from it."""
+    best = _best(entries)
+    others = [entry for entry in entries if entry is not best]
+    tests = {entry.name: _test(best, entry) for entry in others}
+    tested = [name for name, test in tests.items() if test is not None]
+    adjusted = holm([test.p_value for test in tests.values() if test is not None])
+    tied = [name for name, p_value in zip(tested, adjusted, strict=True) if p_value > SIGNIFICANT]
+    said = f"Best by validation: {best.name}, {_accuracy(best.val)} %."
+    if tied:
+        said += f" Not to be told apart from it (corrected for {len(tested)} pairs): {', '.join(tied)}."
+    elif tested:
+        said += f" It is better than each of the other {len(tested)} (corrected for as many pairs)."
+    if untested := [name for name, test in tests.items() if test is None]:
+        said += f" Not tested against it, for want of the same validation images: {', '.join(untested)}."
+    return said
+
+
+def _overfitting(entries: Sequence[_Entry]) -> str:
+    """The signs of overfitting in numbers."""
+    judged = [entry for entry in entries if entry.rises]
+    found = [entry for entry in judged if 2 * entry.num_overfit > len(entry.rises)]
+    said = ""
+    if judged:
+        named = f": {', '.join(entry.name for entry in found)}" if found else ""
+        said = (
+            f"Signs of overfitting: {len(found)} of {len(judged)} variants end with a validation loss more "
+            f"than {100 * MIN_RISE:g} % above its lowest while train loss still falls, in more than half of "
+            f"their seeds{named}."
+        )
+    gaps = [entry for entry in entries if entry.gap is not None]
+    if gaps:
+        widest, closest = max(gaps, key=_gap), min(gaps, key=_gap)
+        said += (
+            f" The gap between train and validation is largest in {widest.name} ({_gap(widest):.1f} points)"
+        )
+        said += (
+            f" and smallest in {closest.name} ({_gap(closest):.1f} points).".replace("-", "−")
+            if widest is not closest
+            else "."
+        )
+    return said.strip()
+
+
+def _gap(entry: _Entry) -> float:
+    return entry.gap if entry.gap is not None else 0.0
+
+
+def _test(one: _Entry, other: _Entry) -> PairedTest | None:
+    """The paired test of one - other; None where they had not the same validation images."""
+    if one.correct is None or other.correct is None or one.images != other.images:
+        return None
+    return compare_predictions(one.correct, other.correct)
+
+
+def _differences(entries: Sequence[_Entry]) -> Table:
+    """Within each stage the best against the others, and what was taken of each against the next."""
+    pairs: list[tuple[str, _Entry, _Entry]] = []
+    numbers = sorted({entry.number for entry in entries})
+    carried: list[_Entry] = []
+    for number in numbers:
+        stage = [entry for entry in entries if entry.number == number]
+        best = _best(stage)
+        pairs += [("within a stage", best, entry) for entry in stage if entry is not best]
+        carried.append(next((entry for entry in stage if entry.taken), best))
+    pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
+    if len(carried) > 2:
+        pairs.append(("from first to last", carried[-1], carried[0]))
+    tests = [_test(one, other) for _, one, other in pairs]
+    adjusted = iter(holm([test.p_value for test in tests if test is not None]))
+    rows: list[list[Cell]] = []
+    num_real = 0
+    for (kind, one, other), test in zip(pairs, tests, strict=True):
+        if test is None:
+            rows.append([kind, one.name, other.name, None, None, None, "not tested: other validation images"])
+            continue
+        p_value = next(adjusted)
+        real = p_value <= SIGNIFICANT
+        num_real += real
+        rows.append(
+            [
+                kind,
+                one.name,
+                other.name,
+                f"{100 * test.difference:+.1f}".replace("-", "−"),
+                f"{100 * test.low:.1f} to {100 * test.high:.1f}".replace("-", "−"),
+                "< 0.001" if p_value < 0.001 else f"{p_value:.3f}",
+                "real" if real else "may be noise",
+            ]
+        )
+    num_tested = sum(test is not None for test in tests)
+    single = all(entry.val.num == 1 for entry in entries)
+    return Table(
+        name="stages_differences",
+        title="Which differences are real",
+        caption=f"{num_real} of {num_tested} differences in validation accuracy are beyond the noise: paired "
+        "tests on the same validation images, p corrected (Holm) for all rows, intervals not corrected."
+        + (" One seed each, so the luck of training is not counted." if single else ""),
+        columns=["what", "one", "other", "difference (points)", "95 % interval (points)", "p", "verdict"],
+        rows=rows,
+    )
+
+
+def _draw(entries: Sequence[_Entry]) -> "MplFigure":
+    best_of_last = _best([entry for entry in entries if entry.number == entries[-1].number])
+    figure, (axes,) = plots.new_figure(height=max(2.4, 1.2 + 0.34 * len(entries)))
+    plots.label_axes(axes, "accuracy (%)", "")
+    axes.grid(False, axis="y")
+    plots.note_above(axes, "circle: validation, with 95 % interval    triangle: train")
+    places: list[float] = []
+    for entry in entries:
+        gap = 1.6 if places and entry.number != entries[len(places) - 1].number else 1.0
+        places.append((places[-1] + gap) if places else 0.0)
+    for place, entry in zip(places, entries, strict=True):
+        color = plots.style_of(entry.number).color
+        mean = 100 * entry.val.mean
+        if entry.val.low is not None and entry.val.high is not None:
+            low, high = 100 * entry.val.low, 100 * entry.val.high
+            axes.plot([low, high], [place, place], color=color, linewidth=1.4, zorder=2)
+        filled = entry.taken or entry is best_of_last
+        axes.plot(
+            [mean], [place], marker="o", markersize=8, color=color, zorder=4, linestyle="none",
+            markerfacecolor=color if filled else "white", markeredgecolor=color, markeredgewidth=1.4,
+        )  # fmt: skip
+        if entry.train is not None:
+            axes.plot(
+                [100 * entry.train], [place], marker="^", markersize=7, color=color, zorder=3,
+                linestyle="none", markeredgecolor="white", markeredgewidth=0.7,
+            )  # fmt: skip
+    names = plots.short_names([f"{entry.stage.rpartition('/')[2]}: {entry.variant}" for entry in entries], 40)
+    axes.set_yticks(places, names)
+    axes.set_ylim(places[-1] + 0.8, -0.8)
+    return figure

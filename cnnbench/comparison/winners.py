@@ -1,0 +1,149 @@
+"""Which variant of a recipe is carried on to the next one: the best, or the cheapest that may be as good."""
+
+from collections.abc import Sequence
+
+from cnnbench.comparison.comparison import Comparison, Pair, Row
+from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import Contender
+from cnnbench.statistics import Estimate
+
+METRIC = KNOWN["val_accuracy"]
+RULE = (
+    "By validation accuracy. Among the best variant and all that cannot be told apart from it (paired test "
+    "on the same validation images, corrected for all pairs), the one with the fewest multiply-adds is "
+    "taken, then with the fewest parameters; of equal cost, the best."
+)
+COLUMNS = (
+    "variant", "seeds", "validation accuracy (%)", "95 % interval (%)", "multiply-adds", "parameters",
+    "against the best", "corrected p",
+)  # fmt: skip
+_STANDINGS = {
+    "best": "best mean",
+    "tied": "cannot be told apart",
+    "worse": "worse",
+    "untested": "not tested",
+}
+DASH = "–"
+
+
+def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
+    """The variant to take of the one recipe that was compared, all that were measured, and the reasons.
+
+    A variant of which a seed diverged is no candidate. Raises CnnbenchError where none is left.
+    """
+    (recipe,) = comparison.recipes()
+    rows = [row for row in comparison.rows if row.complete and row.measured is not None]
+    names = {row.variant for row in rows}
+    pairs = [pair for pair in comparison.pairs if {pair.a, pair.b} <= names]
+    left = Comparison(rows, pairs, comparison.metric)
+    if not rows:
+        raise CnnbenchError(f"{recipe} has no winner: no variant of it was trained with every seed")
+    best = left.best(recipe)
+    assert best is not None  # there are rows, and all are measured
+    tied = [row for row in rows if left.standing(row) == "tied"]
+    taken = min([best, *tied], key=_cost)
+    contenders = [_contender(left, row, best) for row in rows]
+    reasons = list(_reasons(left, best, tied, taken))
+    if left_out := [row.variant for row in comparison.rows if row.variant not in names]:
+        reasons.append(f"Left out, since not every seed of it ended well: {', '.join(left_out)}.")
+    return taken.variant, contenders, reasons
+
+
+def _cost(row: Row) -> tuple[float, float, float]:
+    """For a minimum: multiply-adds, then parameters, then the better mean."""
+    unknown = float("inf")
+    macs = unknown if row.macs is None else row.macs
+    return macs, unknown if row.num_params is None else row.num_params, -_estimate(row).mean
+
+
+def _contender(comparison: Comparison, row: Row, best: Row) -> Contender:
+    estimate = _estimate(row)
+    pair = _pair(comparison, row, best)
+    return Contender(
+        variant=row.variant, num_seeds=estimate.num, mean=estimate.mean, std=estimate.std, low=estimate.low,
+        high=estimate.high, num_params=row.num_params, macs=row.macs, standing=comparison.standing(row),
+        p_value=None if pair is None else pair.p_adjusted,
+    )  # fmt: skip
+
+
+def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row) -> list[str]:
+    seeds = "one seed" if _estimate(best).num == 1 else f"mean of {_estimate(best).num} seeds"
+    said = [f"{best.variant} has the best validation accuracy, {_accuracy(best)} ({seeds})."]
+    for row in tied:
+        said.append(
+            f"{row.variant} ({_accuracy(row)}) cannot be told apart from it: {_test(comparison, best, row)}."
+        )
+    if taken is not best:
+        said.append(
+            f"So the cheaper one is taken, {taken.variant}: {_price(taken)}, against {_price(best)} of "
+            f"{best.variant}."
+        )
+    elif tied:
+        said.append(f"It is taken, since none of these is cheaper ({_price(best)}).")
+    worse = [row for row in comparison.rows if comparison.standing(row) == "worse"]
+    for row in worse:
+        said.append(f"{row.variant} ({_accuracy(row)}) is worse: {_test(comparison, best, row)}.")
+    for row in comparison.rows:
+        if comparison.standing(row) == "untested":
+            said.append(
+                f"{row.variant} ({_accuracy(row)}) had other validation images, so it was not tested."
+            )
+    if tied and all(_estimate(row).num == 1 for row in (best, *tied)):
+        said.append("One seed each: how much another seed would change this is unknown.")
+    return said
+
+
+def _test(comparison: Comparison, best: Row, row: Row) -> str:
+    """`0.8 points (95 % interval -1.9 to 3.5, corrected p = 0.55)`."""
+    pair = _pair(comparison, best, row)
+    assert pair is not None  # a test is what made the row tied or worse
+    test = pair.test if pair.a == best.variant else pair.test.turned()
+    interval = written_interval(METRIC, test.low, test.high).replace("-", "−")
+    points = written(METRIC, test.difference, (test.high - test.low) / 2)
+    return f"{points} points (95 % interval {interval}, {_p_value(pair.p_adjusted)})"
+
+
+def _p_value(p_value: float) -> str:
+    return "corrected p < 0.001" if p_value < 0.001 else f"corrected p = {p_value:.3f}"
+
+
+def _pair(comparison: Comparison, one: Row, other: Row) -> Pair | None:
+    names = {one.variant, other.variant}
+    return next((pair for pair in comparison.pairs if {pair.a, pair.b} == names), None)
+
+
+def _estimate(row: Row) -> Estimate:
+    assert row.measured is not None  # `pick` leaves others out
+    return row.measured
+
+
+def _accuracy(row: Row) -> str:
+    return f"{written_estimate(METRIC, _estimate(row))} %"
+
+
+def _price(row: Row) -> str:
+    macs = "unknown" if row.macs is None else f"{row.macs:,}"
+    num_params = "unknown" if row.num_params is None else f"{row.num_params:,}"
+    return f"{macs} multiply-adds and {num_params} parameters"
+
+
+def contender_rows(contenders: Sequence[Contender]) -> list[list[str]]:
+    """A row under COLUMNS for each, as text."""
+    return [_contender_row(each) for each in contenders]
+
+
+def _contender_row(each: Contender) -> list[str]:
+    estimate = Estimate(each.mean, each.std, each.low, each.high, each.num_seeds)
+    has_interval = each.low is not None and each.high is not None
+    p_value = "" if each.p_value is None else _p_value(each.p_value).removeprefix("corrected p ")
+    return [
+        each.variant,
+        str(each.num_seeds),
+        written_estimate(METRIC, estimate),
+        written_interval(METRIC, each.low, each.high) if has_interval else DASH,  # type: ignore[arg-type]
+        DASH if each.macs is None else f"{each.macs:,}",
+        DASH if each.num_params is None else f"{each.num_params:,}",
+        _STANDINGS.get(each.standing, each.standing),
+        p_value.removeprefix("= ") or DASH,
+    ]

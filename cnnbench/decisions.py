@@ -1,0 +1,52 @@
+"""Whether a run's directory holds what its settings ask for, and what is to be done where it does not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from cnnbench.recipe.defaults import with_defaults
+from cnnbench.runs import DamagedError, Run, differences
+
+if TYPE_CHECKING:
+    from cnnbench.recipe.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a run, and why; "replace" is training anew where an old run stands."""
+
+    action: Literal["reuse", "resume", "train", "replace"]
+    reason: str
+
+
+def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
+    """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed."""
+    if not (run.path / "config.json").exists():
+        if run.has_files():
+            return Decision("replace", "there are files of a run, but no config.json says of which")
+        return Decision("train", "not trained yet")
+    try:
+        changed = differences(run.config(), with_defaults(config.model_dump(mode="json")))
+        result = run.result()
+        if fresh:
+            return Decision("replace", "--fresh was given")
+        if changed:
+            return Decision("replace", "its settings changed: " + ", ".join(changed))
+        if result is None:
+            return Decision("resume", "not complete yet")
+        run.check()
+    except DamagedError as error:
+        return Decision("replace", f"a file is damaged: {error}")
+    return Decision("reuse", "complete")
+
+
+def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
+    """Whether a run of these settings is there, whole."""
+    try:
+        if run.result() is None:
+            return False
+        run.check()
+        config = run.config()
+    except DamagedError:
+        return False
+    return not differences({key: config.get(key) for key in settings}, with_defaults(settings))

@@ -1,0 +1,370 @@
+"""Recipes built on one another, with real runs: untrained models tie, and a trained one beats them."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnnbench.cli import main
+from cnnbench.comparison import compare
+from cnnbench.comparison.stages import NotRunError, find_winner, solve, stage_directories, stale_stages
+from cnnbench.errors import CnnbenchError
+from cnnbench.plan import describe_plan
+from cnnbench.recipe import Recipe, load_recipe
+from cnnbench.runner import (
+    Notice,
+    decide_runs,
+    is_ready,
+    iterate_recipe,
+    report_recipe,
+    run_recipe,
+    stages_of,
+)
+
+COMMON = """
+analyses = []
+[data]
+name = "digits"
+limit = 300
+val_size = 100
+batch_size = 50
+[train]
+epochs = 0
+seeds = [0, 1]
+lr = 1e-2
+"""
+# Nothing is trained: both guess, and the smaller one is to be taken whichever guesses better.
+BASE = (
+    COMMON
+    + """
+[[variants]]
+name = "large"
+model = {name = "cnn", widths = [8, 8, 8], head = [], pool = "none"}
+[[variants]]
+name = "small"
+model = {name = "cnn", widths = [2, 2], head = [], pool = "none"}
+"""
+)
+NEXT = (
+    COMMON
+    + """
+[model]
+best_of = "base"
+[[variants]]
+name = "ones"
+model = {convs = [1, 1, 1]}
+[[variants]]
+name = "twos"
+model = {convs = [2, 2, 2]}
+"""
+)
+LAST = (
+    COMMON
+    + '[model]\nbest_of = "next"\n[[variants]]\nname = "a"\n[[variants]]\nname = "b"\ntrain = {epochs = 1}\n'
+)
+NAMES = ("base", "next", "last")
+
+
+class Place:
+    """A folder with the three recipes and a place for their runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.runs = folder, folder / "runs"
+
+    def file(self, name: str) -> Path:
+        return self.folder / "recipes" / f"{name}.toml"
+
+    def load(self, name: str, *, quick: bool = False, seeds: int | None = None) -> Recipe:
+        return load_recipe(self.file(name), quick=quick, seeds=seeds)
+
+    def run(self, name: str, **options: object) -> list[str]:
+        """Runs a recipe, and returns what was told."""
+        events = iterate_recipe(self.load(name, **options), runs_dir=self.runs, device="cpu")  # type: ignore[arg-type]
+        return [event.text for event in events if isinstance(event, Notice)]
+
+    def change(self, name: str, old: str, new: str) -> None:
+        text = self.file(name).read_text()
+        assert old in text
+        self.file(name).write_text(text.replace(old, new, 1))
+
+    def solved(self, name: str, **options: object) -> Recipe:
+        return solve(self.load(name, **options), Path("data"), self.runs)  # type: ignore[arg-type]
+
+    def why_not(self, name: str, **options: object) -> str:
+        with pytest.raises(NotRunError) as error:
+            self.solved(name, **options)
+        return str(error.value)
+
+    def actions(self, name: str) -> list[str]:
+        return [decision.action for _, decision in decide_runs(self.load(name), self.runs)]
+
+    def problems(self, name: str) -> str:
+        return "\n".join(compare([self.runs / name]).problems)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "recipes").mkdir()
+    for name, text in zip(NAMES, (BASE, NEXT, LAST), strict=True):
+        (tmp_path / f"recipes/{name}.toml").write_text(text, encoding="utf-8")
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def all_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stages")
+    (folder / "recipes").mkdir()
+    for name, text in zip(NAMES, (BASE, NEXT, LAST), strict=True):
+        (folder / f"recipes/{name}.toml").write_text(text, encoding="utf-8")
+    for name in NAMES:
+        Place(folder).run(name)
+    return folder
+
+
+@pytest.fixture
+def done(all_run: Path, tmp_path: Path) -> Place:
+    """All three recipes, run; the plans name the files of this copy."""
+    shutil.copytree(all_run, tmp_path, dirs_exist_ok=True)
+    for plan in tmp_path.glob("runs/*/plan.json"):
+        plan.write_text(plan.read_text().replace(str(all_run), str(tmp_path)))
+    return Place(tmp_path)
+
+
+def test_nothing_is_trained_before_what_it_is_built_on(place: Place) -> None:
+    with pytest.raises(CnnbenchError) as error:
+        run_recipe(place.load("next"), runs_dir=place.runs, device="cpu")
+    assert str(error.value) == (
+        f"{place.file('next')} is built on base, which has not been run; run it first "
+        f"(cnnbench recipe {place.file('base')} --runs {place.runs}), or give --with-stages"
+    )
+    assert not place.runs.exists()
+    assert "last.toml is built on next, which is built on base, which has not been run" in place.why_not(
+        "last"
+    )
+
+
+def test_a_part_of_the_runs_is_not_enough(place: Place) -> None:
+    place.run("base")
+    (place.runs / "base/small/seed1/result.json").unlink()
+    assert "base, which is not complete (3 of 4 runs)" in place.why_not("next")
+    (place.runs / "base/small/seed1/predictions.npz").write_bytes(b"")
+    place.run("base")
+    assert place.solved("next").variants[0].winner is not None
+
+
+def test_the_cheaper_one_is_taken_on_a_tie_and_lists_are_cut(done: Place) -> None:
+    ones, twos = done.solved("next").variants
+    assert ones.winner is not None
+    assert ones.winner.variant == "small"
+    assert {each.variant: each.standing for each in ones.winner.contenders}["large"] in ("best", "tied")
+    assert (ones.model.options["widths"], ones.model.options["convs"]) == ([2, 2], [1, 1])
+    assert (twos.model.options["widths"], twos.model.options["convs"]) == ([2, 2], [2, 2])
+    assert twos.winner is not None
+    (sentence,) = twos.winner.cut
+    assert "2 stages, so of convs = [2, 2, 2] the first 2 entries are used: [2, 2]" in sentence
+
+
+def test_the_better_one_is_taken_where_it_is_really_better(place: Place) -> None:
+    place.change("base", 'name = "large"', 'name = "large"\ntrain = {epochs = 8}')
+    place.run("base")
+    winner = find_winner(place.file("base"), Path("data"), place.runs)
+    assert winner.variant == "large"
+    assert [each.standing for each in winner.contenders] == ["best", "worse"]
+    (ones, _) = place.solved("next").variants
+    assert ones.model.options["convs"] == [1, 1, 1]
+    assert ones.winner is not None
+    assert ones.winner.cut == []
+
+
+def test_the_model_that_was_found_is_what_is_trained(done: Place) -> None:
+    config = json.loads((done.runs / "next/twos/seed1/config.json").read_text())
+    assert config["model"]["convs"] == [2, 2]
+    assert done.actions("next") == ["reuse"] * 4
+    assert done.problems("next") == ""
+    plan = describe_plan(done.load("next"), Path("data"), done.runs)
+    assert [each["winner"]["variant"] for each in plan["variants"]] == ["small", "small"]
+    assert plan["variants"][1]["winner"]["cut"]
+
+
+def test_the_report_says_on_what_it_is_built(done: Place) -> None:
+    for suffix in ("md", "html"):
+        text = (done.runs / f"next/report.{suffix}").read_text()
+        assert "Built on small, the winner of base" in text
+        assert "the first 2 entries are used" in text
+        assert "has the best validation accuracy" in text
+        assert "the one with the fewest multiply-adds is taken" in text
+    rows = (done.runs / "next/report.md").read_text()
+    assert "| small | 2 | " in rows
+
+
+def test_it_is_told_when_it_is_run(place: Place) -> None:
+    place.run("base")
+    told = place.run("next")
+    assert told[0].startswith("built on small, the winner of base: ")
+    assert told[1].startswith("ones: the model has 2 stages, so of convs = [1, 1, 1]")
+    assert len(told) == 3
+
+
+def test_a_changed_recipe_makes_what_is_built_on_it_stale(done: Place) -> None:
+    done.change("base", "lr = 1e-2", "lr = 2e-2")
+    changed = (
+        "base, which has changed since it was run (large seed 0: its settings changed: train.lr 0.01 → 0.02)"
+    )
+    assert f"stale: these runs were built on small, the winner at that time of {changed}" in done.problems(
+        "next"
+    )
+    assert "built on ones, the winner at that time of next, which is built on base, which" in done.problems(
+        "last"
+    )
+    said = done.why_not("next")
+    assert f"is built on {changed}; run it first (cnnbench recipe " in said
+    assert f"The runs in {done.runs / 'next'} are stale: they were built on small of base" in said
+    outcome = report_recipe(done.load("next"), runs_dir=done.runs, device="cpu")
+    assert outcome.comparison is not None
+    assert [row.num_seeds for row in outcome.comparison.rows] == [2, 2]
+    assert "stale: these runs were built on small" in (done.runs / "next/report.md").read_text()
+
+
+def test_what_changes_no_run_makes_nothing_stale(done: Place) -> None:
+    done.change("base", "analyses = []", 'title = "Another"\nanalyses = ["learning_curves"]')
+    assert stale_stages(done.runs / "next") == []
+
+
+def test_another_winner_makes_what_was_built_on_the_old_one_stale(done: Place) -> None:
+    done.change("base", 'name = "large"', 'name = "large"\ntrain = {epochs = 8}')
+    done.run("base")
+    assert done.problems("next") == (
+        "next: stale: these runs were built on small, the winner at that time of base, which now is large; "
+        "run the recipe again"
+    )
+    assert "next, which has changed since it was run (ones seed 0: its settings changed: model." in (
+        done.problems("last")
+    )
+    assert done.actions("next") == ["replace"] * 4
+    told = done.run("next")
+    assert told[0] == (
+        f"stale: the runs in {done.runs / 'next'} were built on small, which is no longer the winner of base"
+    )
+    assert done.problems("next") == ""
+    assert len(list((done.runs / "next/.old").iterdir())) == 4
+
+
+def test_a_winner_that_cannot_be_looked_up_is_said(done: Place) -> None:
+    done.file("base").unlink()
+    assert "whether small is still the winner of base, on which these runs were built, is not known" in (
+        done.problems("next")
+    )
+
+
+def test_a_recipe_that_is_broken_now_is_said(done: Place) -> None:
+    done.file("base").write_text("[data")
+    assert "stale: these runs were built on small, the winner at that time of base; " in done.problems("next")
+
+
+def test_quick_is_built_on_quick(done: Place) -> None:
+    assert "is built on base+quick, which has not been run" in done.why_not("next", quick=True)
+    assert f"{done.file('base')} --quick --runs" in done.why_not("next", quick=True)
+    done.run("base", quick=True)
+    winner = done.solved("next", quick=True).variants[0].winner
+    assert winner is not None
+    assert winner.recipe == "base+quick"
+    done.run("next", quick=True)
+    assert stale_stages(done.runs / "next+quick") == []
+
+
+def test_as_many_seeds_suffice_as_are_asked_for(place: Place) -> None:
+    place.run("base", seeds=1)
+    assert "base, which is not complete (2 of 4 runs)" in place.why_not("next")
+    assert "--seeds 2" in place.why_not("next", seeds=2)
+    winner = place.solved("next", seeds=1).variants[0].winner
+    assert winner is not None
+    assert {each.num_seeds for each in winner.contenders} == {1}
+    place.run("next", seeds=1)
+    assert place.solved("last", seeds=1).variants[0].winner is not None
+    assert stale_stages(place.runs / "next") == []
+    place.run("base")  # with all there are, they all count
+    winner = place.solved("next", seeds=1).variants[0].winner
+    assert winner is not None
+    assert {each.num_seeds for each in winner.contenders} == {2}
+
+
+def test_a_diverged_variant_is_no_winner(place: Place) -> None:
+    place.change("base", 'name = "small"', 'name = "small"\ntrain = {epochs = 1, lr = 1e30}')
+    place.run("base")
+    winner = find_winner(place.file("base"), Path("data"), place.runs)
+    assert winner.variant == "large"
+    assert "Left out, since not every seed of it ended well: small." in winner.reasons
+
+
+def test_limits_hold_for_the_model_that_was_found(done: Place) -> None:
+    done.change("next", "[model]", "[limits]\nmax_channels = 1\n[model]")
+    with pytest.raises(CnnbenchError, match=r"variant 'ones': layer stages.0.0 .* has 2 channels"):
+        describe_plan(done.load("next"), Path("data"), done.runs)
+
+
+def test_parameters_are_matched_to_a_winner(done: Place) -> None:
+    more = '[[variants]]\nname = "mlp"\nmodel = {name = "mlp", widths = [3]}\n'
+    more += 'match_params = {like = "ones", tolerance = 0.2}\n'
+    done.file("next").write_text(NEXT + more)
+    matched = done.solved("next").variants[2]
+    assert matched.match is not None
+    assert abs(matched.match.difference) <= 0.2
+
+
+def test_stages_in_order(done: Place) -> None:
+    assert [stage.directory for stage in stages_of(done.load("last", quick=True))] == [
+        "base+quick",
+        "next+quick",
+    ]
+    assert is_ready(done.load("next"), done.runs)
+    assert not is_ready(done.load("next", quick=True), done.runs)
+    found = stage_directories(done.runs / "last")
+    assert [(path.name, taken) for path, taken in found.items()] == [("base", ["small"]), ("next", ["ones"])]
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cnnbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cnnbench", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_with_stages(place: Place, cnnbench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)
+    code, out, err = cnnbench("recipe", "recipes/last.toml")
+    assert (code, out) == (2, "")
+    assert "run it first (cnnbench recipe recipes/base.toml), or give --with-stages" in " ".join(err.split())
+    code, out, _ = cnnbench("recipe", "recipes/last.toml", "--with-stages", "--dry-run")
+    assert code == 0
+    assert out.count("would be run after the recipes before it") == 2
+    assert not place.runs.exists()
+    code, out, err = cnnbench("recipe", "recipes/last.toml", "--with-stages", "--device", "cpu")
+    assert code == 0
+    assert err.index("report: runs/base/") < err.index("report: runs/next/") < err.index("report: runs/last/")
+    assert "built on small, the winner of base" in err
+    code, _, err = cnnbench("recipe", "recipes/last.toml", "--with-stages", "--device", "cpu")
+    assert code == 0
+    assert "base: complete" in err
+    assert "report: runs/base/" not in err
+    code, out, _ = cnnbench("recipe", "recipes/next.toml", "--dry-run")
+    assert out.count("reuse") == 4
+    assert "built on small, the winner of base" in out
+    code, out, _ = cnnbench("show", "recipes/next.toml")
+    assert code == 0
+    assert "Built on small, the winner of base" in out
+    assert "the first 2 entries are used: [2, 2]" in " ".join(out.split())
