@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cnnbench import files
+from cnnbench.checks.results import unevaluated
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
@@ -14,6 +15,7 @@ from cnnbench.runs import BusyError, DamagedError, Run, differences, read_json
 if TYPE_CHECKING:
     import torch
 
+    from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import JobEvent
@@ -78,6 +80,7 @@ class Reported:
     report: Path | None
     comparison: "Comparison | None"
     failures: list[Failed]
+    checks: "list[CheckResult]" = field(default_factory=list)
 
 
 Event = Started | Working | Finished | Notice | Failed | Reported
@@ -111,6 +114,7 @@ def iterate_recipe(
     command: str = "",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
+    from cnnbench.checks.anatomy import check_names
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import OutOfMemoryError, train_run
@@ -124,6 +128,7 @@ def iterate_recipe(
     datasets = Datasets(root, recipe.plugins)
     recipe = solve(recipe, root)
     describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
+    check_names(recipe, root)
     try_out(recipe, datasets, target)
     write_plan(recipe, directory, command)
     failures: list[Failed] = []
@@ -216,6 +221,7 @@ def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
         "question": recipe.question,
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
         "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
+        "checks": [check.model_dump(mode="json") for check in recipe.checks],
         "variants": [
             {
                 "name": variant.name,
@@ -269,12 +275,13 @@ def report(
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
     from cnnbench.analyses.base import Analysis, Subject
+    from cnnbench.checks.evaluate import evaluate_checks
     from cnnbench.comparison import compare
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
     if not runs:
-        return Reported(directory, None, None, failures)
+        return Reported(directory, None, None, failures, unevaluated(recipe.checks))
     plan = read_json(directory / "plan.json")
     subject = Subject(plan["recipe"], plan["title"], runs, datasets, device)
     analysed = []
@@ -282,8 +289,12 @@ def report(
         make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
         analysed.append((named.name, list(make(**named.options).analyse(subject))))
     comparison = compare([directory])
-    path = write_report(directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison)
-    return Reported(directory, path, comparison, failures)
+    planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
+    checks = evaluate_checks(recipe.checks, subject, planned)
+    path = write_report(
+        directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison, checks=checks
+    )
+    return Reported(directory, path, comparison, failures, checks)
 
 
 def complete_runs(directory: Path) -> list[Run]:

@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
-    "errors options files seeds signatures catalog recipe",
+    "errors options files seeds signatures catalog expressions recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
-    "probes training inference runs matching plan",
-    "analyses comparison console",
+    "probes signals training inference runs matching plan",
+    "analyses comparison console checks",
     "job report publish runner",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
@@ -26,8 +26,10 @@ STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
     "training": "probes",
+    "signals": "probes",
     "plan": "matching",
     "console": "analyses.base",
+    "checks": "analyses.base",
     "runner": "job report",
     "cli": "arguments interrupts progress views listing",
     "__main__": "cli",

@@ -8,6 +8,7 @@ from typing import Any
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.checking import Checker, TrainSection, home_of
+from cnnbench.recipe.checks import read_checks
 from cnnbench.recipe.claims import check_claims
 from cnnbench.recipe.config import (
     DataConfig,
@@ -28,6 +29,7 @@ from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
     "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "variants", "claims",
+    "checks",
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
@@ -86,6 +88,7 @@ class _Reader:
         analyses = self._analyses()
         variants = self._variants(section_overrides)
         claims = check_claims(check, self.document.get("claims", []), self._variant_names())
+        checks = read_checks(check, self.document.get("checks", []), self._variant_names())
         if check.mistakes:
             raise RecipeError(check.mistakes)
         name = recipe_name(self.path)
@@ -98,6 +101,7 @@ class _Reader:
             analyses=analyses,
             variants=variants,
             claims=claims,
+            checks=checks,
             plugins=check.plugins,
             text=self.text,
         )
