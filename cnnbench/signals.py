@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import build_model
-from cnnbench.models.initialization import Fans, fans_of, layer_weights
+from cnnbench.models.failures import naming_failures
+from cnnbench.models.initialization import Fans, fans_of, layer_weights, variance_of
 from cnnbench.probes import training_mode
 from cnnbench.recipe.config import Named
 from cnnbench.recipe.mistakes import choices, nearest
 from cnnbench.seeds import mix
 
-NUM_IMAGES = 16  # of a draw
+NUM_IMAGES = 8  # of a draw
 _TAG = 0x5167  # keeps these draws apart from those of training
 
 
@@ -83,9 +84,10 @@ def draw_signals(
     for draw in range(draws):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(_TAG, draw))
-            model = build_model(config, in_shape, num_classes, plugins)
-            images = torch.randn(NUM_IMAGES, *in_shape)
-            yield measure_signals(model, images, output)
+            with naming_failures(config, in_shape, plugins):
+                model = build_model(config, in_shape, num_classes, plugins)
+                measured = measure_signals(model, torch.randn(NUM_IMAGES, *in_shape), output)
+        yield measured
 
 
 class _Watch:
@@ -170,7 +172,7 @@ def measure_signals(model: nn.Module, images: Tensor, output: str | None = None)
                 stride=stride[0] if isinstance(stride, tuple) else int(stride),
                 num_weights=used[name].numel(),
                 num_uses=watch.num_uses[index],
-                weight_variance=used[name].detach().var().item(),
+                weight_variance=variance_of(used[name]),
                 input_rms=watch.input_rms[index],
                 after_rms=_rms(result) if last else watch.input_rms[index + 1],
                 error_rms=watch.gradients.get((name, "error"), math.nan),

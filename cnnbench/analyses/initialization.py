@@ -11,7 +11,7 @@ from cnnbench.analyses.base import Analysis, Cell, Subject, Table
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.analyses.starting import declared_of, start_weights
 from cnnbench.errors import CnnbenchError
-from cnnbench.models.initialization import fans_of
+from cnnbench.models.initialization import fans_of, variance_of
 
 FAR = 3.0  # standard errors; a good draw lies beyond them once in 370 times
 
@@ -68,7 +68,7 @@ class Initialization(Analysis):
                     weight.numel(),
                     fans.fan_in,
                     fans.fan_out,
-                    [weights[layer].var().item() if weight.numel() > 1 else 0.0 for weights, _ in seeds],
+                    [variance_of(weights[layer]) for weights, _ in seeds],
                     [declared.get(layer) for _, declared in seeds],
                 )
                 deviations += [(ratio - 1) / drawn.standard_error for ratio in drawn.ratios]

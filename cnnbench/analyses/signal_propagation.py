@@ -84,9 +84,10 @@ class SignalPropagation(Analysis):
         styles = {name: plots.style_of(index) for index, name in enumerate(subject.variants())}
         what = f"the output of {self.output}" if self.output else "the model's output"
         how = (
-            f"{self.draws} draws of weights and of {NUM_IMAGES} standard normal images, before training; the "
-            f"loss is the mean of the squares of {what}. Lines are geometric means over draws, bands lowest to "
-            "highest draw."
+            f"{self.draws} draws of weights and of {NUM_IMAGES} standard normal images, before training, the same "
+            f"random numbers for every variant; the loss is the mean of the squares of {what}. Lines are "
+            "geometric means over draws, bands lowest to highest draw; where lines coincide, the later variant's "
+            "is the thinner one."
         )
         if found:
             yield Figure(
@@ -108,7 +109,9 @@ class SignalPropagation(Analysis):
             name="why_gradients",
             title="Why the first layer's gradient is smaller or larger than the last's",
             caption="Said from the gains and sizes measured, geometric means over draws: the gradient of a "
-            "layer's weights is the product of the factors named." + left_out.note(),
+            "layer's weights is the product of the factors named. Alignment: how far the products of error and "
+            "signal that a weight's gradient sums over images and places add up instead of cancelling out "
+            "(1 where their signs are independent)." + left_out.note(),
             columns=["variant", "first / last, norm", "first / last, per weight", "why"],
             rows=[_explained(name, drawn, relu[name]) for name, drawn in found.items()],
         )
@@ -173,8 +176,8 @@ def explanation(drawn: Draws, relu: bool) -> str:
     strongest = max(factors, key=lambda name: -math.log(factors[name]) * (1 if lower else -1))
     against = [name for name, value in factors.items() if (value > STEADY if lower else value < 1 / STEADY)]
     sentences = [
-        f"{first} over {last} is {ratio:.3g}, the product of {parts}",
-        f"most of it is {strongest}" + (f"; against it works {' and '.join(against)}" if against else ""),
+        f"the gradient norm of {first} is {ratio:.3g} times that of {last}: the product of the ratios of {parts}",
+        f"most of it is {strongest}" + (f"; the other way round {_listed(against)}" if against else ""),
         _course("the gradient on its way back", drawn, GAINS["backward gain"], range(1, len(drawn[0]))),
         _course("the signal on its way forward", drawn, GAINS["forward gain"], range(len(drawn[0]) - 1)),
     ]
@@ -189,6 +192,11 @@ def explanation(drawn: Draws, relu: bool) -> str:
             f"the variance of the weights and their fans alone predict ×{back:.3g} back and ×{forth:.3g} forward"
         )
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"works {last}" if not others else f"work {', '.join(others)} and {last}"
 
 
 def _course(what: str, drawn: Draws, gain: Measure, places: range) -> str:
@@ -226,27 +234,36 @@ def _draw(
     *,
     line_at_1: bool,
 ) -> "MplFigure":
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     figure, panels = plots.new_figure(1, len(measures), height=3.6)
     for axes, (words, measure) in zip(panels, measures.items(), strict=True):
         axes.set_yscale("log")
         axes.set_title(words, fontsize=plots.TEXT_SIZE, color=plots.INK, loc="left", fontweight="bold")
-        for name, drawn in found.items():
-            _draw_variant(axes, drawn, measure, styles[name])
+        for place, (name, drawn) in enumerate(found.items()):
+            # equal lines, which one factor for all weights makes, must both be seen
+            width = 4.0 - 2.6 * place / max(len(found) - 1, 1) if len(found) > 1 else 2.0
+            _draw_variant(axes, drawn, measure, styles[name], width)
+        axes.yaxis.set_minor_locator(NullLocator())
         if line_at_1:
             axes.axhline(1, color="#999999", linewidth=1, zorder=1)
+            low, high = axes.get_ylim()
+            if high < 300 * low:
+                axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         _name_layers(axes, list(found.values()))
     handles = [
         panels[0].plot([], [], color=styles[name].color, marker=styles[name].marker, markersize=5)[0]
         for name in found
     ]
     figure.legend(
-        handles, plots.short_names(list(found)), loc="outside lower center", ncols=min(len(found), 4),
+        handles, plots.short_names(list(found)), loc="outside lower center", ncols=min(len(found), 5),
         frameon=False, fontsize=plots.SMALL_SIZE, labelcolor=plots.INK,
     )  # fmt: skip
     return figure
 
 
-def _draw_variant(axes: "Axes", drawn: Draws, measure: Measure, style: plots.Style) -> None:
+def _draw_variant(axes: "Axes", drawn: Draws, measure: Measure, style: plots.Style, width: float) -> None:
     places = range(len(drawn[0]))
     mean = [mean_over(drawn, place, measure) for place in places]
     values = [[measure(layers[place]) for layers in drawn] for place in places]
@@ -255,7 +272,7 @@ def _draw_variant(axes: "Axes", drawn: Draws, measure: Measure, style: plots.Sty
         linewidth=0, zorder=1,
     )  # fmt: skip
     axes.plot(
-        places, mean, color=style.color, linewidth=2, marker=style.marker, markersize=5,
+        places, mean, color=style.color, linewidth=width, marker=style.marker, markersize=3.5 + width,
         markeredgecolor="white", markeredgewidth=0.6, zorder=3,
     )  # fmt: skip
 

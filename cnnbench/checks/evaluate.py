@@ -10,7 +10,7 @@ from cnnbench.checks.results import CheckResult, Verdict, worst
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.expressions import EvaluationError, Expression, Quantity
-from cnnbench.models.initialization import layer_weights
+from cnnbench.models.initialization import layer_weights, variance_of
 from cnnbench.recipe.checks import QUANTITIES, is_random, read_expression
 from cnnbench.recipe.config import Check
 from cnnbench.runs import Run
@@ -135,7 +135,7 @@ class _Evaluator:
         key = str(run.path)
         if key not in self.started:
             weights = layer_weights(self.subject.model(run, trained=False))
-            self.started[key] = {name: weight.detach().var().item() for name, weight in weights.items()}
+            self.started[key] = {name: variance_of(weight) for name, weight in weights.items()}
         return self.started[key]
 
     def _over_draws(

@@ -40,6 +40,11 @@ def fans_of(weight: torch.Tensor) -> Fans:
     return Fans(weight.shape[1] * size, weight.shape[0] * size)
 
 
+def variance_of(weight: torch.Tensor) -> float:
+    """The sample variance of a layer's weights; that of a single one is 0."""
+    return weight.detach().var().item() if weight.numel() > 1 else 0.0
+
+
 def initialize(model: nn.Module, init: Init) -> None:
     """Gives the layers of a model their first weights, drawn in their order from the current random state.
 
@@ -86,7 +91,7 @@ def declared_variances(model: nn.Module, init: Init) -> dict[str, float]:
             return known[layer]
         weight = weights[layer]
         # nothing was drawn on the meta device: there PyTorch's own default stands for what will be
-        started = 1 / (3 * fans_of(weight).fan_in) if weight.is_meta else weight.var().item()
+        started = 1 / (3 * fans_of(weight).fan_in) if weight.is_meta else variance_of(weight)
         return init.scale**2 * started
 
     for name in in_order(parsed):

@@ -22,7 +22,7 @@ from cnnbench.recipe.config import (
     TrainConfig,
 )
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
-from cnnbench.recipe.initialization import read_init, takes_init
+from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.overrides import Override
 from cnnbench.recipe.toml_positions import Path, TomlPositions
@@ -34,7 +34,8 @@ class TrainSection(TrainConfig):
     seeds: Seeds = [0]  # noqa: RUF012 (pydantic copies it)
 
 
-EXPECTED_INIT = 'a scheme ("default", "he", "xavier") or a table with scheme, scale and variance'
+SCHEMES = get_args(Init.model_fields["scheme"].annotation)
+EXPECTED_INIT = f"a scheme ({choices(SCHEMES)}) or a table with scheme, scale and variance"
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": DataConfig,
     "train": TrainSection,
@@ -187,10 +188,19 @@ class Checker:
     def _init(self, value: Any, layer: Layer) -> dict[str, Any] | None:
         """How a model's weights start, as one more option of it; None, and the mistakes noted, else."""
         before = len(self.mistakes)
-        if not isinstance(value, str | dict):
-            self.add(layer.origin(("init",)), f"expected {EXPECTED_INIT}, found {found(value)}")
+        if not isinstance(value, dict) and value not in SCHEMES:
+            near = nearest(value, SCHEMES) if isinstance(value, str) else None
+            self.add(layer.origin(("init",)), f"expected {EXPECTED_INIT}, found {found(value)}", near=near)
             return None
-        values = {"scheme": value} if isinstance(value, str) else value
+        values = value if isinstance(value, dict) else {"scheme": value}
+        variance = values.get("variance", {})
+        for name, item in variance.items() if isinstance(variance, dict) else ():
+            if not is_variance(item):
+                hint = "; a name with dots stands in quotes" if isinstance(item, dict) else ""
+                expects = "expected a number above zero or a formula in quotes"
+                self.add(layer.origin(("init", "variance", name)), f"{expects}, found {found(item)}{hint}")
+        if len(self.mistakes) > before:
+            return None
         init = self._fields(Init, values, layer, ("init",), "key {} in init")
         if not isinstance(init, Init):
             return None

@@ -4,6 +4,7 @@ In a formula a bare name is a layer and stands for the variance its weights star
 `fan_out(layer)` are the numbers of weights that lead into and out of one unit.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
@@ -18,6 +19,12 @@ FANS = ("fan_in", "fan_out")
 def takes_init(kind: str, target: str) -> bool:
     """Whether `init` beside the options of a unit is ours to read: of any model without such an option."""
     return kind == "model" and all(option.name != "init" for option in catalog.signature(target))
+
+
+def is_variance(value: object) -> bool:
+    """Whether it can stand for a variance: a formula, or a number above zero."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or (is_number and 0 < value < math.inf)  # type: ignore[operator]
 
 
 def read_init(init: Init) -> Iterator[tuple[str | None, ExpressionError]]:
