@@ -133,7 +133,9 @@ def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> s
     return shlex.join(words)
 
 
-def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool) -> "Reported":
+def run_one(
+    loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool
+) -> "Reported":
     """Runs a recipe before the user's eyes."""
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
@@ -150,7 +152,7 @@ def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, devic
 
 
 def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
-    """The comparison, what it says of the recipe's claims, what came of its checks, and where the report is."""
+    """The comparison, what came of the recipe's claims and checks, and where the report is."""
     from cnnbench import views
     from cnnbench.comparison.claims import judge
 
@@ -331,7 +333,7 @@ def verified(source: "Source") -> str:
 
 
 def main() -> None:
-    """The entry point: exit codes 0 done, 2 the user's mistake, 3 a check that does not hold, 130 interrupted, 1 else."""
+    """The entry point: exit codes 0 done, 2 the user's mistake, 3 a failed check, 130 interrupted, else 1."""
     interrupts = Interrupts()
     try:
         run_app()

@@ -1,16 +1,17 @@
 """Formulas in a recipe: a small grammar of its own, read into a tree; nothing of a text is ever executed.
 
-    formula    = conjunction {"or" conjunction}          conjunction = negation {"and" negation}
-    negation   = "not" negation | comparison             comparison  = sum {("<" | "<=" | …) sum}
-    sum        = product {("+" | "-") product}           product     = factor {("*" | "/") factor}
-    factor     = ("+" | "-") factor | power              power       = atom ["**" factor]
-    atom       = number | "(" formula ")" | function "(" formula {"," formula} ")" | name ["(" name ")"]
+formula    = conjunction {"or" conjunction}          conjunction = negation {"and" negation}
+negation   = "not" negation | comparison             comparison  = sum {("<" | "<=" | …) sum}
+sum        = product {("+" | "-") product}           product     = factor {("*" | "/") factor}
+factor     = ("+" | "-") factor | power              power       = atom ["**" factor]
+atom       = number | "(" formula ")" | function "(" formula {"," formula} ")" | name ["(" name ")"]
 """
 
 import math
 import operator
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -96,22 +97,33 @@ class Expression:
 
     def value(self, lookup: Callable[[Quantity], float]) -> float | bool:
         """Its value, each quantity as `lookup` says. Raises EvaluationError where there is none."""
-        try:
+        with _no_value():
             return _value(self.root, lookup)
-        except ZeroDivisionError:
-            raise EvaluationError("it divides by zero") from None
-        except OverflowError:
-            raise EvaluationError("a number grows beyond all bounds") from None
-        except ValueError:
-            raise EvaluationError("it takes the square root of a negative number") from None
 
     def sides(self, lookup: Callable[[Quantity], float]) -> list[tuple[str, float]]:
-        """The text and value of what the outermost comparisons compare and is more than a name or number."""
-        return [
-            (self.text[part.start : part.end], float(_value(part, lookup)))
-            for part in _compared(self.root)
-            if isinstance(part, _Applied)
-        ]
+        """The text and value of what the outermost comparisons compare and is more than a name or number.
+
+        Raises EvaluationError as `value` does.
+        """
+        with _no_value():
+            return [
+                (self.text[part.start : part.end], float(_value(part, lookup)))
+                for part in _compared(self.root)
+                if isinstance(part, _Applied)
+            ]
+
+
+@contextmanager
+def _no_value() -> Iterator[None]:
+    """Python's complaints about arithmetic as EvaluationErrors."""
+    try:
+        yield
+    except ZeroDivisionError:
+        raise EvaluationError("it divides by zero") from None
+    except OverflowError:
+        raise EvaluationError("a number grows beyond all bounds") from None
+    except ValueError:
+        raise EvaluationError("it takes the square root of a negative number") from None
 
 
 def parse(text: str, kind: Kind) -> Expression:

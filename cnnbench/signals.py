@@ -59,7 +59,7 @@ class LayerSignal:
 
     @property
     def alignment(self) -> float:
-        """How far the terms of a weight's gradient (error times input) add up: 1 where they are independent."""
+        """How far the terms of a weight's gradient, error times input, add up: 1 if they are independent."""
         return _ratio(self.gradient_rms, self.error_rms * self.input_rms * math.sqrt(self.num_uses))
 
 
@@ -134,7 +134,7 @@ class _Watch:
             self.gradients[name, what] = _rms(gradient)
 
         if tensor.requires_grad:
-            tensor.register_hook(note)
+            tensor.register_hook(note)  # type: ignore[no-untyped-call]
 
 
 def measure_signals(model: nn.Module, images: Tensor, output: str | None = None) -> list[LayerSignal]:

@@ -11,7 +11,14 @@ from cnnbench.expressions import (
     parse,
 )
 
-VALUES = {"a": 2.0, "b": 3.0, "zero": 0.0, "variance(layer1)": 4.0, "variance(stages.0.1)": 5.0, "nan": float("nan")}
+VALUES = {
+    "a": 2.0,
+    "b": 3.0,
+    "zero": 0.0,
+    "variance(layer1)": 4.0,
+    "variance(stages.0.1)": 5.0,
+    "nan": float("nan"),
+}
 
 
 def lookup(quantity: Quantity) -> float:
@@ -108,6 +115,8 @@ def test_mistakes_say_where(text: str, kind: str, where: tuple[int, int], said: 
 def test_what_has_no_value(text: str, said: str) -> None:
     with pytest.raises(EvaluationError, match=said):
         parse(text, "number").value(lookup)
+    with pytest.raises(EvaluationError, match=said):
+        parse(f"1 + {text} < 2", "statement").sides(lookup)
 
 
 def test_length_and_depth_are_bounded() -> None:

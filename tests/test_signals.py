@@ -19,7 +19,7 @@ def rms(tensor: torch.Tensor) -> float:
 
 
 def test_two_linear_layers_by_hand() -> None:
-    """y = 3 · 2 · x, loss y²: the gradients are 2y · 2x = 24 x² (of the 3) and 2y · 3 · x = 36 x² (of the 2)."""
+    """y = 3 · 2 · x, loss y²: the gradients are 2y · 2x = 24 x² (of the 3) and 2y · 3x = 36 x² (of the 2)."""
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
     with torch.no_grad():
         model[0].weight.fill_(2)
@@ -64,7 +64,7 @@ def test_against_autograd_written_out() -> None:
 
 
 def test_he_keeps_the_forward_signal() -> None:
-    """Second moments halve at a ReLU and are doubled by He's variance; without padding nothing else counts."""
+    """Second moments halve at a ReLU, and He's variance doubles them; without padding nothing else counts."""
     config = Named(name="conv_stack", widths=[64, 64], padding=0, init="he")
     drawn = list(draw_signals(config, (8, 8, 8), 10, draws=60, output="features"))
     for index in (0, 1):
@@ -75,7 +75,7 @@ def test_he_keeps_the_forward_signal() -> None:
 
 
 def test_scaling_all_layers_leaves_the_ratio_of_gradients() -> None:
-    """A network without biases is homogeneous: one factor for all its weights is one for all its gradients."""
+    """Without biases a network is homogeneous: one factor for all weights is one for all gradients."""
     ratios = []
     for scale in (1.0, 0.25):
         config = Named(name="conv_stack", **STACK, init={"scheme": "he", "scale": scale})

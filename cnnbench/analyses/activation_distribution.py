@@ -1,9 +1,9 @@
 """How the activations of a layer are distributed, averaged over the image, and how far variants differ in it.
 
-A network of convolutions and ReLU without biases is proportional to the weights of each of its layers: a layer
-whose weights have k times the variance puts k times the variance on everything after it (He et al. 2015). That
-is what is expected of a variant, from the variances declared of its layers, where the network is of this kind,
-which is tried out: each layer's weights are doubled in turn, and the activations must double too.
+A network of convolutions and ReLU without biases is proportional to the weights of each of its layers: a
+layer whose weights have k times the variance puts k times the variance on everything after it (He et al.
+2015). That is what is expected of a variant, from the variances declared of its layers, where the network is
+of this kind, which is tried out: each layer's weights are doubled in turn, and the activations must double.
 """
 
 import math
@@ -80,7 +80,8 @@ class ActivationDistribution(Analysis):
         when = "with the weights that were kept" if self.trained else "before training"
         of = ", ".join(dict.fromkeys(each.layer for each in found.values()))
         what = (
-            f"Activations of {of}, averaged over each image's places (global average pooling), {when}: one value "
+            f"Activations of {of}, averaged over each image's places (global average pooling), {when}: "
+            f"one value "
             f"for each channel of each of up to {self.num_images} validation images."
         )
         styles = {name: plots.style_of(index) for index, name in enumerate(subject.variants())}
@@ -88,7 +89,8 @@ class ActivationDistribution(Analysis):
         yield Figure(
             name="activation_distribution",
             title="Activations after global average pooling",
-            caption=f"{what} Thin lines are seeds, the thick one is all seeds together; the scales are the same "
+            caption=f"{what} Thin lines are seeds, the thick one is all seeds together; the scales are "
+            f"the same "
             "in all panels. The largest 0.5 % of the values are not in view." + left_out.note(),
             figure=_draw(drawn, styles, self.bins),
         )
@@ -124,7 +126,7 @@ def pooled(model: nn.Module, inputs: Tensor, layer: Layer) -> Tensor:
 
 
 def proportional_to(model: nn.Module, inputs: Tensor, layer: Layer) -> list[str] | None:
-    """The layers whose weights the activations are proportional to; None where they depend otherwise on any."""
+    """The layers whose weights the activations are proportional to; None where any acts otherwise."""
     before = pooled(model, inputs, layer)
     found = []
     for name, weight in layer_weights(model).items():
@@ -165,10 +167,10 @@ def _table(found: Mapping[str, Activations], what: str, note: str) -> Table:
     return Table(
         name="activation_distribution",
         title="Variance of the activations",
-        caption=f"{what} Variance over all values of a seed, geometric mean over seeds. Ratios are to {first!r}. "
-        "Same seed: lowest to highest over seeds, each against the same seed, which draws the same random "
-        "numbers. Any seeds: of the geometric means, with a 95 % interval (Welch's t on logarithms) that counts "
-        "the draw of the weights."
+        caption=f"{what} Variance over all values of a seed, geometric mean over seeds. Ratios are to "
+        f"{first!r}. Same seed: lowest to highest over seeds, each against the same seed, which draws the "
+        "same random numbers. Any seeds: of the geometric means, with a 95 % interval (Welch's t on "
+        "logarithms) that counts the draw of the weights."
         + (
             " Expected: the product over layers of the ratios of declared variances (He et al. 2015); it was "
             "tried out that the activations are proportional to each of these layers' weights."

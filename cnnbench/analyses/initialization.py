@@ -73,26 +73,30 @@ class Initialization(Analysis):
                 )
                 deviations += [(ratio - 1) / drawn.standard_error for ratio in drawn.ratios]
                 rows.append(_row(name, layer, drawn))
-        far = sum(abs(deviation) > FAR for deviation in deviations)
-        said = (
-            f" Of {len(deviations)} drawn variances {far or 'none'} {'lies' if far == 1 else 'lie'} more than "
-            f"{FAR:g} standard errors from the declared one; chance alone puts one in 370 there."
-            if deviations
-            else " No variant declares how its weights start (init), so there is nothing to hold them against."
-        )
         yield Table(
             name="initialization",
             title="Variance of the first weights",
-            caption="Of each layer's weights before training, the mean over seeds. Sampling error: one standard "
-            "error of one seed's variance, sqrt(2 / (n − 1)) for n normal weights. Furthest seed: its deviation "
-            "from the declared variance, in standard errors. Layers without a declared variance start as the "
-            "model itself draws them." + said + left_out.note(),
+            caption="Of each layer's weights before training, the mean over seeds. Sampling error: one "
+            "standard error of one seed's variance, sqrt(2 / (n − 1)) for n normal weights. Furthest seed: "
+            "its deviation from the declared variance, in standard errors. Layers without a declared variance "
+            "start as the model itself draws them. " + _said_of(deviations) + left_out.note(),
             columns=[
                 "variant", "layer", "weights", "fan in", "fan out", "declared", "drawn", "drawn / declared",
                 "sampling error (%)", "furthest seed (standard errors)",
             ],
             rows=rows,
         )  # fmt: skip
+
+
+def _said_of(deviations: Sequence[float]) -> str:
+    """How many layers of how many seeds are far off."""
+    if not deviations:
+        return "No variant declares how its weights start (init), so there is nothing to hold them against."
+    far = sum(abs(deviation) > FAR for deviation in deviations)
+    return (
+        f"Of {len(deviations)} drawn variances {far or 'none'} {'lies' if far == 1 else 'lie'} more than "
+        f"{FAR:g} standard errors from the declared one; chance alone puts one in 370 there."
+    )
 
 
 def _row(variant: str, layer: str, drawn: Drawn) -> list[Cell]:

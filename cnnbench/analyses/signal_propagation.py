@@ -5,9 +5,9 @@ layer's output and the signal at its input. Its size per weight is therefore, ex
 
     RMS of the error x RMS of the signal x sqrt(number of summed products) x alignment,
 
-where the alignment, what is left, is 1 for products of independent signs. Signal and error change by a gain at
-each layer; for ReLU without biases its square is fan_in (forward) or fan_out / stride² (backward) times the
-variance of the weights, halved (He et al. 2015, equations 9 and 13).
+where the alignment, what is left, is 1 for products of independent signs. Signal and error change by a gain
+at each layer; for ReLU without biases its square is fan_in (forward) or fan_out / stride² (backward) times
+the variance of the weights, halved (He et al. 2015, section 2.2).
 """
 
 import math
@@ -61,7 +61,7 @@ class SignalPropagation(Analysis):
         self.draws = draws
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
-        """Yields gradients and gains by layer as pictures and in a table, and an explanation of each variant."""
+        """Yields gradients and gains by layer as pictures, an explanation of each variant, and a table."""
         left_out = LeftOut()
         found: dict[str, Draws] = {}
         relu: dict[str, bool] = {}
@@ -84,10 +84,10 @@ class SignalPropagation(Analysis):
         styles = {name: plots.style_of(index) for index, name in enumerate(subject.variants())}
         what = f"the output of {self.output}" if self.output else "the model's output"
         how = (
-            f"{self.draws} draws of weights and of {NUM_IMAGES} standard normal images, before training, the same "
-            f"random numbers for every variant; the loss is the mean of the squares of {what}. Lines are "
-            "geometric means over draws, bands lowest to highest draw; where lines coincide, the later variant's "
-            "is the thinner one."
+            f"{self.draws} draws of weights and of {NUM_IMAGES} standard normal images, before training, "
+            f"the same random numbers for every variant; the loss is the mean of the squares of {what}. "
+            "Lines are geometric means over draws, bands lowest to highest draw; where lines coincide, the "
+            "later variant's is the thinner one."
         )
         if found:
             yield Figure(
@@ -100,7 +100,8 @@ class SignalPropagation(Analysis):
             yield Figure(
                 name="signal_gains",
                 title="Gains by layer",
-                caption=f"{how} Forward: RMS of the next layer's input (of the output after the last) over that "
+                caption=f"{how} Forward: RMS of the next layer's input (of the output after the last) "
+                f"over that "
                 "of this layer's. Backward: RMS of the gradient at this layer's input over that at the next "
                 "one's. Above the line at 1 they grow, below it they fall." + left_out.note(),
                 figure=_draw(found, styles, GAINS, line_at_1=True),
@@ -109,7 +110,8 @@ class SignalPropagation(Analysis):
             name="why_gradients",
             title="Why the first layer's gradient is smaller or larger than the last's",
             caption="Said from the gains and sizes measured, geometric means over draws: the gradient of a "
-            "layer's weights is the product of the factors named. Alignment: how far the products of error and "
+            "layer's weights is the product of the factors named. Alignment: how far the products of "
+            "error and "
             "signal that a weight's gradient sums over images and places add up instead of cancelling out "
             "(1 where their signs are independent)." + left_out.note(),
             columns=["variant", "first / last, norm", "first / last, per weight", "why"],
@@ -120,11 +122,14 @@ class SignalPropagation(Analysis):
             name="signal_propagation",
             title="Signal and gradient by layer",
             caption="Geometric means over draws. Predicted: gains of ReLU networks without biases, "
-            "sqrt(fan_in × variance / 2) forward and sqrt(fan_out × variance / 2) / stride backward; zeros at the "
-            "borders, biases and errors that are aligned with the weights make the measured ones differ; a dash "
+            "sqrt(fan_in × variance / 2) forward and sqrt(fan_out × variance / 2) / stride backward; "
+            "zeros at the "
+            "borders, biases and errors that are aligned with the weights make the measured ones differ; "
+            "a dash "
             "where other activations stand." + left_out.note(),
             columns=[
-                "variant", "layer", "fan in", "fan out", "weight variance", "forward gain", "predicted forward",
+                "variant", "layer", "fan in", "fan out", "weight variance", "forward gain", "predicted "
+                "forward",
                 "backward gain", "predicted backward", "gradient norm", "gradient per weight",
             ],
             rows=rows,
@@ -137,7 +142,7 @@ def _only_relu(model: nn.Module) -> bool:
 
 
 def mean_over(drawn: Draws, index: int, measure: Measure) -> float:
-    """Geometric mean over draws of a measure of the layer at this place; NaN where a draw has none above 0."""
+    """Geometric mean over draws of a measure of the layer at this place; NaN where one is not above 0."""
     values = [measure(layers[index]) for layers in drawn]
     if not all(value > 0 and math.isfinite(value) for value in values):
         return math.nan
@@ -158,7 +163,7 @@ def _explained(name: str, drawn: Draws, relu: bool) -> list[Cell]:
 
 
 def explanation(drawn: Draws, relu: bool) -> str:
-    """Why the first layer's gradient is smaller or larger than the last's, in sentences from what was measured."""
+    """Why the first layer's gradient is smaller or larger than the last's, said from what was measured."""
     first, last = drawn[0][0].name, drawn[0][-1].name
     if len(drawn[0]) < 2:
         return "there is one layer alone, so nothing to compare"
@@ -176,7 +181,8 @@ def explanation(drawn: Draws, relu: bool) -> str:
     strongest = max(factors, key=lambda name: -math.log(factors[name]) * (1 if lower else -1))
     against = [name for name, value in factors.items() if (value > STEADY if lower else value < 1 / STEADY)]
     sentences = [
-        f"the gradient norm of {first} is {ratio:.3g} times that of {last}: the product of the ratios of {parts}",
+        f"the gradient norm of {first} is {ratio:.3g} times that of {last}: the product of the ratios of "
+        f"{parts}",
         f"most of it is {strongest}" + (f"; the other way round {_listed(against)}" if against else ""),
         _course("the gradient on its way back", drawn, GAINS["backward gain"], range(1, len(drawn[0]))),
         _course("the signal on its way forward", drawn, GAINS["forward gain"], range(len(drawn[0]) - 1)),
@@ -189,7 +195,8 @@ def explanation(drawn: Draws, relu: bool) -> str:
         back = math.prod(backward for _, backward in predicted[1:])
         forth = math.prod(forward for forward, _ in predicted[:-1])
         sentences.append(
-            f"the variance of the weights and their fans alone predict ×{back:.3g} back and ×{forth:.3g} forward"
+            f"the variance of the weights and their fans alone predict ×{back:.3g} back and ×{forth:.3g} "
+            f"forward"
         )
     return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
 

@@ -1,1 +1,1 @@
-"""The checks that a recipe declares, held against its runs and its models: reading them is the recipe's affair."""
+"""The checks that a recipe declares, held against its runs and models; `recipe` has read them."""

@@ -1,4 +1,4 @@
-"""Holds declared checks against finished runs, and against draws of weights and inputs where they are random."""
+"""Holds declared checks against finished runs, and against draws where they are random."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -173,9 +173,7 @@ class _Evaluator:
         known = self.drawn.get((variant, check.output), [])
         if len(known) < check.draws:
             config = self.subject.config(run)
-            in_shape, num_classes = describe_dataset(
-                config.data, self.subject.datasets.root, config.plugins
-            )
+            in_shape, num_classes = describe_dataset(config.data, self.subject.datasets.root, config.plugins)
             known = self.drawn[variant, check.output] = list(
                 draw_signals(
                     config.model, in_shape, num_classes, config.plugins, draws=check.draws,

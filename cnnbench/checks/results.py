@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 Verdict = Literal["holds", "fails", "undecided", "not evaluated"]
 RULE = (
     "A check holds where its expression is true for every seed of every variant it is about. Where it names "
-    "random quantities, weights and inputs are drawn anew many times, the weights as before training: it holds "
-    "where the whole 95 % interval (Wilson 1927) of the share of draws in which it is true lies above the share "
-    "that is asked for, fails where it lies below, and is undecided otherwise. The inputs there are "
-    "standard normal, and the loss is the mean of the squares of the output."
+    "random quantities, weights and inputs are drawn anew many times, the weights as before training: it "
+    "holds where the whole 95 % interval (Wilson 1927) of the share of draws in which it is true lies above "
+    "the share that is asked for, fails where it lies below, and is undecided otherwise. The inputs there "
+    "are standard normal, and the loss is the mean of the squares of the output."
 )
 _WORST_FIRST: tuple[Verdict, ...] = ("fails", "not evaluated", "undecided", "holds")
 

@@ -16,7 +16,8 @@ def build_model(
 ) -> nn.Module:
     """The model on the current default device, with fresh weights from the current random state.
 
-    They start as `init` says where the config has one; raises CnnbenchError where the model has no such layers.
+    They start as `init` says where the config has one; raises CnnbenchError where the model has no such
+    layers.
     """
     target = catalog.target("model", config.name, tuple(plugins))
     options = config.options

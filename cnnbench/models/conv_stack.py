@@ -55,8 +55,9 @@ class ConvStack(nn.Module):
             sizes = [(size + 2 * margin - kernel) // step + 1 for size in sizes]
             if min(sizes) < 1:
                 raise CnnbenchError(
-                    f"model 'conv_stack': layer{number} has a kernel of {kernel}×{kernel}, which does not fit "
-                    f"its input of {before} with padding {margin}; use less stride before it, or more padding"
+                    f"model 'conv_stack': layer{number} has a kernel of {kernel}×{kernel}, which does not "
+                    f"fit its input of {before} with padding {margin}; use less stride before it, or more "
+                    "padding"
                 )
             setattr(self, f"layer{number}", nn.Conv2d(channels, width, kernel, step, margin, bias=bias))
             setattr(self, f"activation{number}", layers.activation(activation))
@@ -66,7 +67,8 @@ class ConvStack(nn.Module):
         num_features = channels * height * breadth
         if not head and num_features != num_classes:
             raise CnnbenchError(
-                f"model 'conv_stack': without a head the {num_features} features ({channels}×{height}×{breadth})"
+                f"model 'conv_stack': without a head the {num_features} features "
+                f"({channels}×{height}×{breadth})"
                 f" would be the logits of {num_classes} classes; end in {num_classes} of them, or leave "
                 "head = true"
             )

@@ -49,7 +49,8 @@ def initialize(model: nn.Module, init: Init) -> None:
     """Gives the layers of a model their first weights, drawn in their order from the current random state.
 
     A layer of which the declaration says nothing keeps the weights it has under the scheme "default". On the
-    meta device nothing is drawn. Raises CnnbenchError for unknown layers and variances that are not above zero.
+    meta device nothing is drawn. Raises CnnbenchError for unknown layers and variances that are not above
+    zero.
     """
     weights = layer_weights(model)
     declared = declared_variances(model, init)

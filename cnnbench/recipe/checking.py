@@ -21,8 +21,8 @@ from cnnbench.recipe.config import (
     Seeds,
     TrainConfig,
 )
-from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.initialization import is_variance, read_init, takes_init
+from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.overrides import Override
 from cnnbench.recipe.toml_positions import Path, TomlPositions

@@ -53,8 +53,10 @@ def test_forward_is_the_written_out_composition() -> None:
     torch.manual_seed(0)
     model = ConvStack((2, 6, 6), 3, widths=[4, 5], activation="tanh", bias=False)
     images = torch.randn(3, 2, 6, 6)
-    hidden = torch.conv2d(torch.conv2d(images, model.layer1.weight, padding=1).tanh(), model.layer2.weight, padding=1)  # type: ignore[arg-type] # fmt: skip
-    expected = hidden.tanh().flatten(1) @ model.head.weight.T + model.head.bias  # type: ignore[operator]
+    hidden = images
+    for layer in (model.layer1, model.layer2):
+        hidden = torch.conv2d(hidden, layer.weight, padding=1).tanh()  # type: ignore[arg-type]
+    expected = hidden.flatten(1) @ model.head.weight.T + model.head.bias  # type: ignore[operator]
     torch.testing.assert_close(model(images), expected)
 
 
@@ -69,7 +71,10 @@ def test_without_a_head_the_features_are_the_logits() -> None:
     ("options", "said"),
     [
         ({"widths": [4, 4], "stride": [1]}, "stride has 1 entries for 2 widths"),
-        ({"widths": [4] * 3, "kernel_size": 5, "padding": 0}, "layer2 has a kernel of 5×5, which does not fit its input of 4×4"),
+        (
+            {"widths": [4] * 3, "kernel_size": 5, "padding": 0},
+            "layer2 has a kernel of 5×5, which does not fit its input of 4×4",
+        ),
         ({"widths": [4, 8], "head": False}, "512 features (8×8×8) would be the logits of 10 classes"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Declared variances against what is drawn: by hand, within the sampling error, and with the right mistakes."""
+"""Declared variances against what is drawn, by hand and within the sampling error; and mistakes."""
 
 import math
 from typing import Any
@@ -95,7 +95,9 @@ def test_mistakes_show_before_training(init: dict[str, Any], said: str) -> None:
 
 
 def test_declared_variances_of_a_chain() -> None:
-    init = Init.model_validate({"scheme": "he", "variance": {"layer2": "3 * layer1", "layer3": "layer2 ** 2"}})
+    init = Init.model_validate(
+        {"scheme": "he", "variance": {"layer2": "3 * layer1", "layer3": "layer2 ** 2"}}
+    )
     declared = declared_variances(built(None), init)
     assert declared["layer3"] == pytest.approx((6 / 27) ** 2)
     assert set(declared) == {"layer1", "layer2", "layer3", "layer4", "head"}

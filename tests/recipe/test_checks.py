@@ -37,7 +37,9 @@ def test_a_check_with_its_defaults(tmp_path: Path) -> None:
 
 
 def test_a_random_one_takes_draws(tmp_path: Path) -> None:
-    text = 'expression = "gradient(first) < gradient(last)"\nvariants = ["wide"]\ndraws = 7\noutput = "hidden"\n'
+    text = (
+        'expression = "gradient(first) < gradient(last)"\nvariants = ["wide"]\ndraws = 7\noutput = "hidden"\n'
+    )
     (check,) = load(tmp_path, text)
     assert (check["variants"], check["draws"], check["output"]) == (["wide"], 7, "hidden")
 
@@ -62,7 +64,9 @@ def test_a_random_one_takes_draws(tmp_path: Path) -> None:
         ('expresion = "macs > 1"', 12, 1, "did you mean 'expression'?"),
     ],
 )
-def test_mistakes_are_shown_where_they_are(tmp_path: Path, check: str, line: int, column: int, said: str) -> None:
+def test_mistakes_are_shown_where_they_are(
+    tmp_path: Path, check: str, line: int, column: int, said: str
+) -> None:
     with pytest.raises(RecipeError) as caught:
         load(tmp_path, f"{check}\n")
     assert f"recipe.toml:{line}:{column}:" in str(caught.value)

@@ -56,7 +56,11 @@ def test_it_can_be_set_for_one_call(tmp_path: Path) -> None:
         ('"hee"', 17, "did you mean 'he'?"),
         ("{scale = 0.0}", 26, "greater than 0"),
         ("{shceme = 'he'}", 18, "did you mean 'scheme'?"),
-        ("{variance = {layer1 = -1.0}}", 39, "expected a number above zero or a formula in quotes, found -1.0"),
+        (
+            "{variance = {layer1 = -1.0}}",
+            39,
+            "expected a number above zero or a formula in quotes, found -1.0",
+        ),
         ("{variance = {stages.0.1 = 2.0}}", None, "a name with dots stands in quotes"),
         ("{variance = 2.0}", 29, "expected a table"),
         ("{variance = {layer1 = '2 *'}}", 43, "ends where"),
