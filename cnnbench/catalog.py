@@ -43,6 +43,7 @@ MODELS = {
     "cnn": "cnnbench.models.cnn:CNN",
     "resnet": "cnnbench.models.resnet:ResNet",
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
+    "conv_stack": "cnnbench.models.conv_stack:ConvStack",
 }
 DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",
@@ -86,6 +87,9 @@ ANALYSES = {
     "filters": "cnnbench.analyses.filters:Filters",
     "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
     "inference": "cnnbench.analyses.inference:Inference",
+    "initialization": "cnnbench.analyses.initialization:Initialization",
+    "activation_distribution": "cnnbench.analyses.activation_distribution:ActivationDistribution",
+    "signal_propagation": "cnnbench.analyses.signal_propagation:SignalPropagation",
     "layer_check": "cnnbench.analyses.layer_check:LayerCheck",
     "stages": "cnnbench.analyses.stages:Stages",
 }

@@ -24,6 +24,7 @@ from cnnbench.arguments import (
     RunsDir,
     Settings,
     ShowFormat,
+    Strict,
     WithStages,
 )  # fmt: skip
 from cnnbench.errors import CnnbenchError
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 
 USER_MISTAKE = 2
+CHECK_FAILED = 3
 INTERRUPTED = 130
 
 
@@ -82,6 +84,7 @@ def recipe(
         bool, typer.Option("--dry-run", help="Says what would be trained, and trains nothing.")
     ] = False,
     with_stages: WithStages = False,
+    strict: Strict = False,
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
@@ -93,7 +96,7 @@ def recipe(
     if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
-    complete = []
+    outcomes = []
     for each in loaded:
         if dry_run:
             show_decisions(each, runs, data, fresh, with_stages)
@@ -101,9 +104,20 @@ def recipe(
         if with_stages:
             run_stages(each, runs, data, device.value)
         command = typed(each.path, overrides, quick, seeds)
-        complete.append(run_one(each, command, runs, data, device.value, fresh))
-    if not all(complete):
+        outcomes.append(run_one(each, command, runs, data, device.value, fresh))
+    if any(outcome.failures for outcome in outcomes):
         raise typer.Exit(1)
+    if strict:
+        exit_unless_checks_hold(outcomes)
+
+
+def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
+    """Ends with CHECK_FAILED where a declared check does not hold, or could not be evaluated."""
+    checks = [check for outcome in outcomes for check in outcome.checks]
+    failed = [check for check in checks if not check.holds]
+    if failed:
+        console.say(f"--strict: {len(failed)} of {len(checks)} checks do not hold", "red")
+        raise typer.Exit(CHECK_FAILED)
 
 
 def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> None:
@@ -116,7 +130,7 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> 
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
         command = typed(stage.path, [], stage.quick, stage.num_seeds)
-        if not run_one(stage, command, runs, data, device, fresh=False):
+        if run_one(stage, command, runs, data, device, fresh=False).failures:
             raise typer.Exit(1)
 
 
@@ -151,8 +165,10 @@ def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> s
     return shlex.join(words)
 
 
-def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
-    """Runs a recipe before the user's eyes; whether every run of it is complete."""
+def run_one(
+    loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool
+) -> "Reported":
+    """Runs a recipe before the user's eyes."""
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
 
@@ -164,17 +180,18 @@ def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, devic
         console.say(f"interrupted: {follower.saved}", "yellow")
         raise typer.Exit(INTERRUPTED) from None
     show_outcome(loaded, outcome)
-    return not outcome.failures
+    return outcome
 
 
 def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
-    """The comparison, what it says of the recipe's claims, and where the report is."""
+    """The comparison, what came of the recipe's claims and checks, and where the report is."""
     from cnnbench import views
     from cnnbench.comparison.claims import judge
 
     if outcome.comparison is not None:
         views.show_comparison(outcome.comparison)
         views.show_claims(judge(outcome.comparison, [claim.model_dump() for claim in loaded.claims]))
+    views.show_checks(outcome.checks)
     if outcome.report is not None:
         console.say(f"report: {outcome.report}")
 
@@ -192,6 +209,7 @@ def report(
         Path | None,
         typer.Option("--save", metavar="DIR", help="Copies the report with its pictures there too."),
     ] = None,
+    strict: Strict = False,
 ) -> None:
     """Writes the report of finished runs anew, and trains nothing.
 
@@ -201,13 +219,17 @@ def report(
     from cnnbench.recipe import load_recipe
     from cnnbench.runner import report_recipe
 
+    outcomes = []
     for path in recipes:
         loaded = load_recipe(path, settings or (), quick=quick, seeds=seeds)
         command = typed(path, list(settings or []), quick, seeds)
         outcome = report_recipe(loaded, runs_dir=runs, data_dir=data, device=device.value, command=command)
         show_outcome(loaded, outcome)
+        outcomes.append(outcome)
         if save is not None:
             console.say(f"saved: {publish(outcome.directory, loaded.directory, save)}")
+    if strict:
+        exit_unless_checks_hold(outcomes)
 
 
 @app.command()
@@ -344,7 +366,7 @@ def said(survey: "Survey") -> str:
 
 
 def main() -> None:
-    """The entry point: exit codes 0 done, 2 the user's mistake, 1 anything else, 130 interrupted."""
+    """The entry point: exit codes 0 done, 2 the user's mistake, 3 a failed check, 130 interrupted, else 1."""
     interrupts = Interrupts()
     try:
         run_app()

@@ -1,6 +1,8 @@
 """What is measured of a model at every row of its history: how large the gradients of each layer are."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnbench.data.loader import Loader
+from cnnbench.models.initialization import layer_weights
 from cnnbench.precision import Precision
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -21,6 +24,24 @@ def probe_batch(loader: Loader) -> tuple[Tensor, Tensor]:
     return loader.normalize(images), targets
 
 
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """The model as it is in training, but for dropout, which is off; it is left as it was before."""
+    before = [buffer.clone() for buffer in model.buffers()]  # running statistics
+    was_training = model.training
+    model.train()
+    for module in model.modules():
+        if isinstance(module, DROPOUTS):
+            module.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), before, strict=True):
+                buffer.copy_(value)
+
+
 def gradients_by_layer(
     model: nn.Module, inputs: Tensor, targets: Tensor, precision: Precision
 ) -> dict[str, dict[str, float | None]]:
@@ -29,29 +50,12 @@ def gradients_by_layer(
     The loss is the mean cross entropy of the batch; norms use the batch's own statistics, as in training,
     and dropout is off. Nothing of the model is changed. A value that is not finite is None.
     """
-    weights = {
-        name: module.weight
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "weight", None), nn.Parameter)
-        and module.weight.dim() > 1  # scales of norms have one dimension: they are no layers here
-        and module.weight.requires_grad
-    }
-    before = [buffer.clone() for buffer in model.buffers()]  # running statistics
-    was_training = model.training
-    model.train()
-    for module in model.modules():
-        if isinstance(module, DROPOUTS):
-            module.eval()
-    try:
+    weights = {name: weight for name, weight in layer_weights(model).items() if weight.requires_grad}
+    with training_mode(model):
         with precision.autocast():
             logits = model(inputs)
         loss = F.cross_entropy(logits.float(), targets)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-    finally:
-        model.train(was_training)
-        with torch.no_grad():
-            for buffer, value in zip(model.buffers(), before, strict=True):
-                buffer.copy_(value)
     used = {name: grad.float() for name, grad in zip(weights, gradients, strict=True) if grad is not None}
     if not used:
         return {}

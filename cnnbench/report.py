@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnbench import files
+from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.claims import RULE, judge
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
@@ -20,6 +21,7 @@ from cnnbench.runs import flatten
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell, Figure, Subject, Table
+    from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison, Row
     from cnnbench.statistics import Estimate
 
@@ -58,6 +60,7 @@ def write_report(
     subject: "Subject",
     analyses: "Sequence[tuple[str, Sequence[Figure | Table]]]",
     comparison: "Comparison",
+    checks: "Sequence[CheckResult]" = (),
 ) -> Path:
     """Writes the report of a recipe's complete runs and returns the path of report.md.
 
@@ -82,6 +85,8 @@ def write_report(
         "answer": comparison.conclusions(),
         "claims": judge(comparison, plan.get("claims", ())),
         "rule": RULE,
+        "checks": checks,
+        "rule_of_checks": RULE_OF_CHECKS,
         "results": results,
         "sections": sections,
         "cautions": cautions(plan, comparison),

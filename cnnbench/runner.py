@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
+from cnnbench.checks.results import unevaluated
 from cnnbench.decisions import Decision, decide, is_complete
 from cnnbench.errors import CnnbenchError
 from cnnbench.runs import BusyError, Run, read_json
@@ -14,6 +15,7 @@ from cnnbench.runs import BusyError, Run, read_json
 if TYPE_CHECKING:
     import torch
 
+    from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import JobEvent
@@ -70,6 +72,7 @@ class Reported:
     report: Path | None
     comparison: "Comparison | None"
     failures: list[Failed]
+    checks: "list[CheckResult]" = field(default_factory=list)
 
 
 Event = Started | Working | Finished | Notice | Failed | Reported
@@ -103,6 +106,7 @@ def iterate_recipe(
     command: str = "",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
+    from cnnbench.checks.anatomy import check_names
     from cnnbench.comparison.stages import solve, stage_notes
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
@@ -115,9 +119,9 @@ def iterate_recipe(
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
     recipe = solve(recipe, root, runs_dir)
-    describe_plan(
-        recipe, root, runs_dir
-    )  # a model that cannot be built or is too large shows here, before training
+    # a model that cannot be built or is too large shows here, before training
+    describe_plan(recipe, root, runs_dir)
+    check_names(recipe, root)
     try_out(recipe, datasets, target)
     yield from map(Notice, stage_notes(recipe, runs_dir))
     write_plan(recipe, directory, command)
@@ -236,6 +240,7 @@ def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
         "question": recipe.question,
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
         "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
+        "checks": [check.model_dump(mode="json") for check in recipe.checks],
         "variants": recipe.planned(),
     }
     files.write(directory / "plan.json", json.dumps(plan, indent=2) + "\n")
@@ -261,13 +266,14 @@ def report(
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
     from cnnbench.analyses.base import Analysis, Stage, Subject
+    from cnnbench.checks.evaluate import evaluate_checks
     from cnnbench.comparison import compare
     from cnnbench.comparison.stages import stage_directories
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
     if not runs:
-        return Reported(directory, None, None, failures)
+        return Reported(directory, None, None, failures, unevaluated(recipe.checks))
     plan = read_json(directory / "plan.json")
 
     def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
@@ -281,8 +287,12 @@ def report(
         make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
         analysed.append((named.name, list(make(**named.options).analyse(subject))))
     comparison = compare([directory])
-    path = write_report(directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison)
-    return Reported(directory, path, comparison, failures)
+    planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
+    checks = evaluate_checks(recipe.checks, subject, planned)
+    path = write_report(
+        directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison, checks=checks
+    )
+    return Reported(directory, path, comparison, failures, checks)
 
 
 def complete_runs(directory: Path) -> list[Run]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnbench import console
+from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
 from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import Cost
@@ -38,6 +39,13 @@ def show_claims(claims: Sequence[Judgement]) -> None:
     for claim in claims:
         console.print_lines([f"- {claim.verdict.capitalize()}: {claim.claim}"])
         console.print_lines([f"    {sentence}" for sentence in claim.evidence])
+
+
+def show_checks(checks: Sequence[CheckResult]) -> None:
+    """Each check with its verdict and every value behind it, on stdout."""
+    for check in checks:
+        console.print_lines([f"- {check.verdict.capitalize()}: {check.text} ({check.expression})"])
+        console.print_lines([f"    {sentence}" for sentence in check.evidence])
 
 
 def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:

@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
-    "errors options files seeds signatures catalog recipe",
+    "errors options files seeds signatures catalog expressions recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
-    "probes training inference runs decisions matching",
-    "analyses comparison console",
+    "probes signals training inference runs decisions matching",
+    "analyses comparison console checks",
     "job report publish plan runner",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
@@ -27,7 +27,9 @@ STAIRS = FLOORS[0].split()
 BESIDE = {
     "training": "probes",
     "decisions": "runs",
+    "signals": "probes",
     "console": "analyses.base",
+    "checks": "analyses.base",
     "runner": "job report plan",
     "cli": "arguments interrupts progress views listing",
     "__main__": "cli",

@@ -205,8 +205,8 @@ def test_options_in_the_readme_are_ones_of_the_command() -> None:
 
 
 def test_exit_codes() -> None:
-    assert re.findall(r"^\| (\d+) \| ", PROSE, re.MULTILINE) == ["0", "1", "2", "130"]
-    assert (cli.USER_MISTAKE, cli.INTERRUPTED) == (2, 130)
+    assert re.findall(r"^\| (\d+) \| ", PROSE, re.MULTILINE) == ["0", "1", "2", "3", "130"]
+    assert (cli.USER_MISTAKE, cli.CHECK_FAILED, cli.INTERRUPTED) == (2, 3, 130)
 
 
 def test_the_place_of_the_comparison_is_marked() -> None:

@@ -8,16 +8,20 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
+from cnnbench.expressions import ExpressionError
 from cnnbench.recipe.config import (
+    Check,
     Claim,
     DataConfig,
     EarlyStopping,
+    Init,
     Limits,
     MatchParams,
     Named,
     Seeds,
     TrainConfig,
 )
+from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.overrides import Override
@@ -30,6 +34,8 @@ class TrainSection(TrainConfig):
     seeds: Seeds = [0]  # noqa: RUF012 (pydantic copies it)
 
 
+SCHEMES = get_args(Init.model_fields["scheme"].annotation)
+EXPECTED_INIT = f"a scheme ({choices(SCHEMES)}) or a table with scheme, scale and variance"
 SECTIONS: dict[str, type[BaseModel]] = {
     "data": DataConfig,
     "train": TrainSection,
@@ -64,6 +70,16 @@ class Checker:
             mark = self.positions.key(path) if on_key else self.positions.value(path)
             mistake = Mistake(self.place, message, mark, near)
         if mistake not in self.mistakes:  # a shared section is checked once for each variant
+            self.mistakes.append(mistake)
+
+    def add_in_text(self, path: Path, text: str, error: ExpressionError) -> None:
+        """A mistake within the text that is the value of this path."""
+        if path and isinstance(path[0], int):
+            self.add(path, error.message, near=error.near)
+            return
+        mark = self.positions.within(path, text, error.start, error.end)
+        mistake = Mistake(self.place, error.message, mark, error.near)
+        if mistake not in self.mistakes:
             self.mistakes.append(mistake)
 
     def add_for_file(self, message: str) -> None:
@@ -140,6 +156,10 @@ class Checker:
         checked = self._fields(Claim, layer.values, layer, (), "key {} in a claim")
         return checked if isinstance(checked, Claim) else None
 
+    def declared_check(self, layer: Layer) -> Check | None:
+        checked = self._fields(Check, layer.values, layer, (), "key {} in a check")
+        return checked if isinstance(checked, Check) else None
+
     def named(self, kind: str, value: Any, layer: Layer, path: Path, partial: bool = False) -> Named | None:
         """A unit of the catalog with all its options filled in from its signature."""
         if isinstance(value, str):
@@ -152,6 +172,7 @@ class Checker:
             return None
         name = value.get("name", _default_name(layer, path))
         given = {key: item for key, item in value.items() if key != "name"}
+        init = self._init(given.pop("init"), layer) if takes_init(kind, target) and "init" in given else {}
         model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
         what = f"option {{}} of {name}"
         misplaced = given.keys() & set(catalog.NOT_OPTIONS.get(kind, ()))
@@ -160,11 +181,36 @@ class Checker:
             self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
             del given[key]
         checked = self._fields(model, given, layer, path, what, partial)
-        if checked is None or misplaced:
+        if checked is None or misplaced or init is None:
             return None
         filled = checked.model_dump(mode="json", exclude_unset=catalog.is_foreign(target))
         unreadable = {o.name for o in catalog.signature(target) if not o.readable} - given.keys()
-        return Named(name=str(name), **{key: item for key, item in filled.items() if key not in unreadable})
+        filled = {key: item for key, item in filled.items() if key not in unreadable}
+        return Named(name=str(name), **filled, **init)
+
+    def _init(self, value: Any, layer: Layer) -> dict[str, Any] | None:
+        """How a model's weights start, as one more option of it; None, and the mistakes noted, else."""
+        before = len(self.mistakes)
+        if not isinstance(value, dict) and value not in SCHEMES:
+            near = nearest(value, SCHEMES) if isinstance(value, str) else None
+            self.add(layer.origin(("init",)), f"expected {EXPECTED_INIT}, found {found(value)}", near=near)
+            return None
+        values = value if isinstance(value, dict) else {"scheme": value}
+        variance = values.get("variance", {})
+        for name, item in variance.items() if isinstance(variance, dict) else ():
+            if not is_variance(item):
+                hint = "; a name with dots stands in quotes" if isinstance(item, dict) else ""
+                expects = "expected a number above zero or a formula in quotes"
+                self.add(layer.origin(("init", "variance", name)), f"{expects}, found {found(item)}{hint}")
+        if len(self.mistakes) > before:
+            return None
+        init = self._fields(Init, values, layer, ("init",), "key {} in init")
+        if not isinstance(init, Init):
+            return None
+        for name, error in read_init(init):
+            path = ("init",) if name is None else ("init", "variance", name)
+            self.add_in_text(layer.origin(path), str(init.variance.get(name or "", "")), error)
+        return {"init": init.model_dump(mode="json")} if len(self.mistakes) == before else None
 
     def _target(
         self, kind: str, layer: Layer, path: Path, partial: bool, value: dict[str, Any] | None = None
@@ -272,6 +318,7 @@ class Checker:
             options = [option.name for option in catalog.options(kind, str(name), self.plugins)]
         except (KeyError, CnnbenchError):
             return None
+        options += ["init"] if table == ("model",) else []
         return list(dict.fromkeys([*known, "name", *options]))
 
 

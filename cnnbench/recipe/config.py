@@ -164,6 +164,35 @@ class Claim(_Config):
     than: VariantNames
 
 
+class Check(_Config):
+    """A statement about named quantities of a run, which must hold for every seed, or draw, of a variant.
+
+    Random quantities are drawn `draws` times with fresh weights and inputs; it is enough there that the
+    statement holds in this share of all draws there could be. `output` names the module whose output the
+    loss of gradients is taken of.
+    """
+
+    text: str
+    expression: str
+    variants: VariantNames | None = None  # all of them
+    draws: Annotated[int, Field(ge=1, le=10_000)] = 100
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    output: str | None = None
+
+
+class Init(_Config):
+    """How the weights of a model start; `variance` gives layers one of their own, as a number or formula."""
+
+    scheme: Literal["default", "he", "xavier"] = "default"
+    scale: Positive = 1.0  # of the standard deviations of the scheme
+    variance: dict[str, Positive | str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_scheme(cls, value: Any) -> Any:
+        return {"scheme": value} if isinstance(value, str) else value
+
+
 class RunConfig(_Config):
     """One run: one variant with one seed. `plugins` says where files lie, so it is no part of the JSON."""
 
@@ -205,6 +234,7 @@ class Recipe(_Config):
     analyses: list[Named]
     variants: list[Variant]
     claims: list[Claim] = []
+    checks: list[Check] = []
     plugins: list[str] = []  # absolute paths
     only: list[str] = []  # the variants to train now; all of them where it is empty
     quick: bool = False

@@ -7,6 +7,7 @@ from typing import Any
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.checking import Checker, TrainSection, home_of
+from cnnbench.recipe.checks import read_checks
 from cnnbench.recipe.claims import check_claims
 from cnnbench.recipe.config import (
     BestOf,
@@ -30,7 +31,7 @@ from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
     "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "sweep", "variants",
-    "claims",
+    "claims", "checks",
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
@@ -93,6 +94,7 @@ class _Reader:
         )
         # a claim about variants that `--set sweep.…` took away asks nothing any more
         claims = [claim for claim in claims if {*claim.better, *claim.than} <= {*names}]
+        checks = read_checks(check, self.document.get("checks", []), names)
         if check.mistakes:
             raise RecipeError(check.mistakes)
         name = recipe_name(self.path)
@@ -105,6 +107,7 @@ class _Reader:
             analyses=analyses,
             variants=variants,
             claims=claims,
+            checks=checks,
             plugins=check.plugins,
             quick=self.quick,
             text=self.text,

@@ -5,7 +5,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
-from cnnbench.recipe.config import Claim, DataConfig, EarlyStopping, Limits, MatchParams, TrainConfig
+from cnnbench.recipe.config import (
+    Check,
+    Claim,
+    DataConfig,
+    EarlyStopping,
+    Init,
+    Limits,
+    MatchParams,
+    TrainConfig,
+)
 from cnnbench.recipe.config import Seeds as SeedList
 from cnnbench.recipe.sweep import MODES
 
@@ -23,6 +32,10 @@ def recipe_schema() -> Schema:
     definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])
     claim = Claim.model_json_schema()
     definitions["claim"] = _table(claim["properties"], claim["required"])
+    declared = Check.model_json_schema()
+    definitions["check"] = _table(declared["properties"], declared["required"])
+    init = Init.model_json_schema()["properties"]
+    definitions["init"] = {"anyOf": [init["scheme"], _table(init)]}
     definitions["data"] = _data()
     definitions["train"] = _train()
     sections = {key: {"$ref": f"#/$defs/{key}"} for key in ("data", "model", "train", "limits")}
@@ -38,6 +51,7 @@ def recipe_schema() -> Schema:
             **sections,
             "claims": {"type": "array", "items": {"$ref": "#/$defs/claim"}},
             "sweep": {"$ref": "#/$defs/sweep"},
+            "checks": {"type": "array", "items": {"$ref": "#/$defs/check"}},
             "variants": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/variant"}},
         },
     )
@@ -92,7 +106,9 @@ def _described(kind: str) -> list[Schema]:
 def _unit(kind: str) -> Schema:
     """A name, or a table with a name and options; a variant's table may leave the name to the recipe."""
     name = {"oneOf": _described(kind)}
-    return {"anyOf": [name, {"type": "object", "properties": {"name": name}, "allOf": _by_name(kind, {})}]}
+    beside: Schema = {"init": {"$ref": "#/$defs/init"}} if kind == "model" else {}
+    table = {"type": "object", "properties": {"name": name, **beside}, "allOf": _by_name(kind, beside)}
+    return {"anyOf": [name, table]}
 
 
 def _data() -> Schema:

@@ -54,6 +54,18 @@ class TomlPositions:
         """The value of this path; for a `[table]` its header."""
         return self._nearest(path, self._values, self._keys)
 
+    def within(self, path: Path, text: str, start: int, end: int) -> Mark:
+        """The stretch from `start` to `end` of the text that stands as this value.
+
+        The whole value where the file writes the text otherwise, with escapes.
+        """
+        if path in self._values:
+            first, last = self._values[path]
+            at = self.text.find(text, first, last)
+            if at >= 0:
+                return self.mark(at + start, at + max(end, start + 1))
+        return self.value(path)
+
     def mark(self, start: int, end: int) -> Mark:
         """The stretch between two offsets of the text, cut at the end of its first line."""
         line = self.text.count("\n", 0, start)

@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cnn": {"widths": [4, 6], "head": [8]},
     "resnet": {"widths": [4, 8], "blocks": [1, 1]},
     "wide_resnet": {"depth": 10, "widen_factor": 1},
+    "conv_stack": {"widths": [4, 6]},
 }
 HAND_WRITTEN = {"conv": "scaled", "attention": "se", "activation": "swish_leaky"}
 OPTIONS = [

@@ -1,0 +1,113 @@
+"""The parts of a model that checks can name, found without giving it memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnbench.data import describe_dataset
+from cnnbench.errors import CnnbenchError
+from cnnbench.expressions import Expression, Quantity
+from cnnbench.models import build_model
+from cnnbench.models.failures import naming_failures
+from cnnbench.models.initialization import Fans, fans_of, layer_weights
+from cnnbench.recipe.checks import QUANTITIES, read_expression
+from cnnbench.recipe.config import DataConfig, Named, Recipe
+from cnnbench.recipe.mistakes import choices, nearest
+from cnnbench.signals import check_output
+
+_SIZES = {"channels": 0, "height": 1, "width": 2}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Output shapes of all modules, and the layers (with weights) in the order of their calls.
+
+    `layers` are those before the module `output`, where a check names one.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    layers: Sequence[str]
+    fans: Mapping[str, Fans]
+
+    def layer(self, quantity: Quantity) -> str:
+        """The module that a quantity is of: `first` and `last` are layers. Raises CnnbenchError."""
+        name = str(quantity.argument)
+        known = self.shapes if quantity.name in _SIZES else self.layers
+        if name in known:
+            return name
+        if name in ("first", "last") and self.layers:
+            return self.layers[0 if name == "first" else -1]
+        near = nearest(name, [*known, "first", "last"])
+        hint = f"did you mean {near!r}? There are " if near else "there are "
+        what = "module" if quantity.name in _SIZES else "layer with weights"
+        raise CnnbenchError(f"{quantity}: there is no {what} {name!r}; {hint}{choices(known, most=40)}")
+
+    def value(self, quantity: Quantity) -> float:
+        """A quantity of shapes. Raises CnnbenchError where a module has no such size."""
+        name = self.layer(quantity)
+        if quantity.name not in _SIZES:
+            return float(getattr(self.fans[name], quantity.name))
+        shape, index = self.shapes[name], _SIZES[quantity.name]
+        if len(shape) not in (1, 3) or index >= len(shape):
+            size = "×".join(map(str, shape)) or "no tensor"
+            raise CnnbenchError(f"{quantity}: {name} puts out {size}, which has no {quantity.name}")
+        return float(shape[index])
+
+
+def dissect(
+    data: DataConfig, model: Named, root: Path, plugins: Sequence[str], output: str | None = None
+) -> Anatomy:
+    """The anatomy of a variant's model. Raises CnnbenchError where it has no module `output`."""
+    in_shape, num_classes = describe_dataset(data, root, plugins)
+    with naming_failures(model, in_shape, plugins), torch.device("meta"):
+        built = build_model(model, in_shape, num_classes, plugins).eval()
+        check_output(built, output)
+        weights = layer_weights(built)
+        shapes: dict[str, tuple[int, ...]] = {}
+        order: list[str] = []
+        ended = False
+
+        def watch(name: str) -> Any:
+            def leave(_: nn.Module, __: Any, result: Any) -> None:
+                nonlocal ended
+                shapes.setdefault(name, tuple(result.shape[1:]) if isinstance(result, Tensor) else ())
+                if name in weights and name not in order and not ended:
+                    order.append(name)
+                ended = ended or name == output
+
+            return leave
+
+        for name, module in built.named_modules():
+            if name:
+                module.register_forward_hook(watch(name))
+        with torch.no_grad():
+            built(torch.empty(1, *in_shape))
+    return Anatomy(shapes, order, {name: fans_of(weight) for name, weight in weights.items()})
+
+
+def check_names(recipe: Recipe, root: Path) -> None:
+    """Raises CnnbenchError, before anything is trained, where a check names a layer that a variant lacks."""
+    for check in recipe.checks:
+        expression = read_expression(check.expression)
+        for variant in recipe.variants:
+            if check.variants is None or variant.name in check.variants:
+                try:
+                    anatomy = dissect(variant.data, variant.model, root, recipe.plugins, check.output)
+                    _check_layers(expression, anatomy)
+                except CnnbenchError as error:
+                    raise CnnbenchError(
+                        f'{recipe.path}: check "{check.text}", variant {variant.name!r}: {error}'
+                    ) from error
+
+
+def _check_layers(expression: Expression, anatomy: Anatomy) -> None:
+    for quantity in expression.quantities():
+        known = QUANTITIES[quantity.name]
+        if known.of_layer:
+            anatomy.layer(quantity)
+            if known.source == "shape":
+                anatomy.value(quantity)

@@ -1,0 +1,93 @@
+"""Checks in a recipe: what they may say, and that a mistake is shown inside its expression."""
+
+from pathlib import Path
+
+import pytest
+
+from cnnbench.comparison.quantities import KNOWN
+from cnnbench.recipe import load_recipe
+from cnnbench.recipe.checks import QUANTITIES
+from cnnbench.recipe.mistakes import RecipeError
+
+RECIPE = """[data]
+name = "digits"
+[model]
+name = "mlp"
+[[variants]]
+name = "plain"
+[[variants]]
+name = "wide"
+model = {widths = [512]}
+[[checks]]
+text = "x"
+"""
+
+
+def load(tmp_path: Path, check: str) -> list[dict[str, object]]:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE + check)
+    return [check.model_dump() for check in load_recipe(path).checks]
+
+
+def test_a_check_with_its_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, 'expression = "test_accuracy > 0.9"\n') == [
+        {"text": "x", "expression": "test_accuracy > 0.9", "variants": None, "draws": 100, "share": 0.95,
+         "output": None}
+    ]  # fmt: skip
+
+
+def test_a_random_one_takes_draws(tmp_path: Path) -> None:
+    text = (
+        'expression = "gradient(first) < gradient(last)"\nvariants = ["wide"]\ndraws = 7\noutput = "hidden"\n'
+    )
+    (check,) = load(tmp_path, text)
+    assert (check["variants"], check["draws"], check["output"]) == (["wide"], 7, "hidden")
+
+
+@pytest.mark.parametrize(
+    ("check", "line", "column", "said"),
+    [
+        ('expression = "test_acuracy > 0.9"', 12, 15, "did you mean 'test_accuracy'?"),
+        ('expression = "num_params <= 5e6 and macs <"', 12, 43, "ends where"),
+        ("expression = 'gradient < 1'", 12, 15, "gradient(layer1)"),
+        ('expression = "1 < macs(first)"', 12, 23, "takes no layer"),
+        ('expression = "test_loss < gradient(first)"', 12, 15, "make two of it"),
+        ('expression = "1 < 2"', 12, 15, "names no quantity"),
+        ('expression = """\nmacs > 1 and\n  mcas < 2"""', 14, 3, "did you mean 'macs'?"),
+        ('expression = "macs > \\u0031 + x"', 12, 14, "unknown quantity x"),  # escapes: the whole value
+        ("expression = 3", 12, 14, "found 3"),
+        ('expression = "macs > 1"\nvariants = ["wild"]', 13, 13, "unknown variant"),
+        ('expression = "macs > 1"\nvariants = []', 13, 12, "1 or more"),
+        ('expression = "macs > 1"\ndraws = 5', 13, 1, "names none"),
+        ('expression = "gradient(a) > 1"\ndraws = 0', 13, 9, "at least 1"),
+        ('expression = "gradient(a) > 1"\nshare = 1.0', 13, 9, "less than 1"),
+        ('expresion = "macs > 1"', 12, 1, "did you mean 'expression'?"),
+    ],
+)
+def test_mistakes_are_shown_where_they_are(
+    tmp_path: Path, check: str, line: int, column: int, said: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, f"{check}\n")
+    assert f"recipe.toml:{line}:{column}:" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_the_caret_stands_below_the_name(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, 'expression = "macs > 1 and test_acuracy > 0.9"\n')
+    lines = str(caught.value).splitlines()
+    place = lines[1].index("test_acuracy")
+    assert lines[2] == " " * place + "^" * len("test_acuracy")
+
+
+def test_single_brackets_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("[[checks]]", "[checks]"))
+    with pytest.raises(RecipeError, match="double brackets"):
+        load_recipe(path)
+
+
+def test_every_quantity_of_the_comparison_can_be_checked() -> None:
+    of_runs = {name for name, known in QUANTITIES.items() if not known.of_layer}
+    assert of_runs == set(KNOWN)
