@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from cnnbench import libraries
 from cnnbench.errors import CnnbenchError
 from cnnbench.signatures import (
     Option,
@@ -44,11 +46,13 @@ MODELS = {
     "resnet": "cnnbench.models.resnet:ResNet",
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
 }
+LIBRARY_MODEL = "cnnbench.models.pretrained:Pretrained"  # timm/NAME and torchvision/NAME
 DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",
     "mnist": "cnnbench.data.mnist:load",
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
     "digits": "cnnbench.data.digits:load",
+    "imagenet_samples": "cnnbench.data.imagenet_samples:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
 OPTIMIZERS = {
@@ -117,7 +121,14 @@ def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> s
         return KINDS[kind][name]
     if kind == "augmentation":
         return albumentations_targets()[name]
+    if kind == "model" and libraries.is_model(name):
+        return LIBRARY_MODEL
     raise KeyError(name)
+
+
+def is_library_model(name: str, plugins: Sequence[str] = ()) -> bool:
+    """Whether a model is one of timm's or torchvision's, which is built by its name."""
+    return libraries.split_name(name) is not None and target("model", name, tuple(plugins)) == LIBRARY_MODEL
 
 
 def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
@@ -128,6 +139,14 @@ def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
     if kind == "augmentation":
         known.update(dict.fromkeys(albumentations_targets()))
     return list(known)
+
+
+def names_like(kind: str, name: object, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
+    """The names among which one that is unknown may have been meant: a library's, where it begins so."""
+    library = str(name).partition("/")[0]
+    if kind == "model" and "/" in str(name) and library in libraries.LIBRARIES:
+        return sorted(libraries.model_names(library))
+    return names(kind, plugins)
 
 
 def options(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> list[Option]:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
-    "errors options files seeds signatures catalog recipe",
+    "errors options files seeds imagenet signatures libraries catalog recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
     "probes training inference runs matching plan",
     "analyses comparison console",

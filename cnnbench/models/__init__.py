@@ -1,6 +1,7 @@
 """Models by the name and options a recipe gives them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from torch import nn
@@ -13,5 +14,23 @@ def build_model(
     config: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str] = ()
 ) -> nn.Module:
     """The model on the current default device, with fresh weights from the current random state."""
-    make = cast("type[nn.Module]", catalog.resolve(catalog.target("model", config.name, tuple(plugins))))
+    make = cast("Callable[..., nn.Module]", catalog.resolve(catalog.target("model", config.name, tuple(plugins))))
+    if catalog.is_library_model(config.name, plugins):
+        make = partial(make, config.name)
     return make(in_shape, num_classes, **config.options)
+
+
+def begin(model: nn.Module, classes: Sequence[str]) -> None:
+    """Gives a model that brings weights of its own those weights; the others stay as they were built.
+
+    Raises CnnbenchError where they are not its own, WeightsAbsentError where they are not there.
+    """
+    take = getattr(model, "begin", None)
+    if take is not None:
+        take(classes)
+
+
+def takes_bytes(config: Named, plugins: Sequence[str] = ()) -> bool:
+    """Whether a model wants images as the bytes they are, having a preprocessing of its own."""
+    unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
+    return bool(getattr(unit, "takes_bytes", False))

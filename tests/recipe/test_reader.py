@@ -679,7 +679,7 @@ def test_schema_covers_the_catalog() -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     for kind, table in catalog.KINDS.items():
         unit = schema["$defs"]["data" if kind == "dataset" else kind]
-        assert set(table) <= {choice["const"] for choice in unit["anyOf"][0]["oneOf"]}
+        assert set(table) <= {choice.get("const") for choice in unit["anyOf"][0]["oneOf"]}
     resnet = next(
         rule["then"]["properties"]
         for rule in schema["$defs"]["model"]["anyOf"][1]["allOf"]
