@@ -88,6 +88,7 @@ ANALYSES = {
     "filters": "cnnbench.analyses.filters:Filters",
     "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
     "inference": "cnnbench.analyses.inference:Inference",
+    "zero_shot": "cnnbench.analyses.zero_shot:ZeroShot",
     "layer_check": "cnnbench.analyses.layer_check:LayerCheck",
 }
 

@@ -120,7 +120,7 @@ def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> s
 
 
 def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool) -> bool:
-    """Runs a recipe before the user's eyes; whether every run of it is complete."""
+    """Runs a recipe before the user's eyes; whether every run of it is complete, and none was skipped."""
     from cnnbench.progress import Follower
     from cnnbench.runner import iterate_recipe
 
@@ -132,7 +132,7 @@ def run_one(loaded: "Recipe", command: str, runs: Path, data: Path | None, devic
         console.say(f"interrupted: {follower.saved}", "yellow")
         raise typer.Exit(INTERRUPTED) from None
     show_outcome(loaded, outcome)
-    return not outcome.failures
+    return not outcome.failures and not outcome.skipped
 
 
 def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:

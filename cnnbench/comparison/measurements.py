@@ -38,9 +38,17 @@ class VariantMeasurements:
     name: str
     seeds: list[int]
     config: dict[str, Any]
+    skipped: str | None = None  # why it could not be run
     measurements: list[Measurement] = field(default_factory=list)
     size: dict[str, float] = field(default_factory=dict)  # num_params and macs, known of diverged runs too
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no seed can change it: pretrained weights, their own head, and nothing trained."""
+        model, epochs = self.config.get("model", {}), self.config.get("train", {}).get("epochs")
+        own = bool(model.get("pretrained") or model.get("weights")) and model.get("head") != "new"
+        return own and epochs == 0
 
     def values(self, name: str) -> list[float]:
         """A quantity's values over the seeds that have it."""
@@ -68,6 +76,7 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
                 str(entry["name"]),
                 list(dict.fromkeys(int(seed) for seed in entry["seeds"])),
                 with_defaults(entry["config"]),
+                entry.get("skipped"),
             )
             for entry in plan["variants"]
         ]
@@ -77,12 +86,19 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
-    absent = [variant.name for variant in planned if not (directory / variant.name).is_dir()]
+    absent = [
+        variant.name
+        for variant in planned
+        if not (directory / variant.name).is_dir() and variant.skipped is None
+    ]
     if absent:
         recipe.problems.append(f"not trained yet, so not in the table: {', '.join(absent)}")
     for variant in planned:
         if variant.name not in absent:
-            _read_variant(directory / variant.name, variant)
+            if variant.skipped is not None:
+                variant.problems.append(f"skipped: {variant.skipped}")
+            if (directory / variant.name).is_dir():
+                _read_variant(directory / variant.name, variant)
             recipe.variants.append(variant)
     _name_mixtures(recipe)
     return recipe

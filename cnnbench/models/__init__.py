@@ -34,3 +34,9 @@ def takes_bytes(config: Named, plugins: Sequence[str] = ()) -> bool:
     """Whether a model wants images as the bytes they are, having a preprocessing of its own."""
     unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
     return bool(getattr(unit, "takes_bytes", False))
+
+
+def brings_weights(config: Named, plugins: Sequence[str] = ()) -> bool:
+    """Whether `begin` has something to take: weights that may be absent or not fit."""
+    unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
+    return hasattr(unit, "begin")
