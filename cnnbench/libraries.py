@@ -58,9 +58,7 @@ def _timm(path: Path) -> set[str]:
 
 def _torchvision(path: Path) -> set[str]:
     text = path.read_text(encoding="utf-8")
-    weights = {
-        name: _TORCHVISION_ENTRY.findall(body) for name, body in _TORCHVISION_WEIGHTS.findall(text)
-    }
+    weights = {name: _TORCHVISION_ENTRY.findall(body) for name, body in _TORCHVISION_WEIGHTS.findall(text)}
     found: set[str] = set()
     for model, parameters in _DEFINITION.findall(text):
         found.add(model)

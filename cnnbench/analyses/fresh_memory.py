@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cnnbench
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Named
 
@@ -33,7 +32,7 @@ def measure_fresh(
         "model": model.model_dump(mode="json"), "in_shape": list(in_shape), "num_classes": num_classes,
         "precision": precision, "num_threads": num_threads, "plugins": list(plugins),
     }  # fmt: skip
-    package = str(Path(cnnbench.__file__).parents[1])
+    package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     measured = {}
     for batch_size in dict.fromkeys(batch_sizes):
@@ -46,7 +45,9 @@ def measure_fresh(
             measured[batch_size] = float(done.stdout)
         except (subprocess.SubprocessError, ValueError) as error:
             said = str(getattr(error, "stderr", "") or error).strip().rpartition("\n")[2]
-            raise CnnbenchError(f"its memory could not be measured at batch size {batch_size}: {said}") from error
+            raise CnnbenchError(
+                f"its memory could not be measured at batch size {batch_size}: {said}"
+            ) from error
     return measured
 
 

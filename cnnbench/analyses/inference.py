@@ -51,7 +51,9 @@ class Case:
     precision: Precision
     run: Run | None = None
     seconds: dict[int, list[float]] = field(default_factory=dict)  # of each call
-    memory_mib: dict[int, float] = field(default_factory=dict)  # on CUDA, or as measured in a process of its own
+    memory_mib: dict[int, float] = field(
+        default_factory=dict
+    )  # on CUDA, or as measured in a process of its own
     seconds_left: float = 0.0  # of the budget, once every size has had its least
     ended: str | None = None  # why the sweep ended before the largest batch size
 

@@ -110,7 +110,10 @@ def _said_of_measures(hits: Mapping[str, Hits]) -> str:
             "its class of ImageNet belongs to the image's class (the class map is cnnbench/imagenet_classes.csv). "
             "Deer cannot be mapped, ImageNet has none. "
         )
-    return text + "Top-5: a right one is among the five highest. Intervals are 95 % (Wilson): the luck of the images. "
+    return (
+        text
+        + "Top-5: a right one is among the five highest. Intervals are 95 % (Wilson): the luck of the images. "
+    )
 
 
 def _has_map(hits: Mapping[str, Hits]) -> bool:
@@ -131,7 +134,9 @@ def _said_of_accuracy(hits: Mapping[str, Hits]) -> str:
 
 
 def _overall_figure(hits: Mapping[str, Hits], styles: Mapping[str, plots.Style], note: str) -> Figure:
-    measures = [name for name in (*RESTRICTED, *OVER_ALL) if any(name in each.measures for each in hits.values())]
+    measures = [
+        name for name in (*RESTRICTED, *OVER_ALL) if any(name in each.measures for each in hits.values())
+    ]
     values = {
         name: [each.estimate(m, _known(each)) if m in each.measures else None for m in measures]
         for name, each in hits.items()
@@ -150,7 +155,10 @@ def _overall_table(hits: Mapping[str, Hits], note: str) -> Table:
         known = _known(each)
         kinds = [("of mapped classes", known)] if not known.all() else []
         for images, chosen in (*kinds, ("all", np.ones_like(known))):
-            cells = [_cell(each.estimate(m, chosen)) if m in each.measures else None for m in (*RESTRICTED, *OVER_ALL)]
+            cells = [
+                _cell(each.estimate(m, chosen)) if m in each.measures else None
+                for m in (*RESTRICTED, *OVER_ALL)
+            ]
             rows.append([name, images, int(chosen.sum()), *cells])
     return Table(
         name="zero_shot",
@@ -215,7 +223,9 @@ def _dots(
         for row, estimate in enumerate(estimates):
             if estimate is None or estimate.low is None or estimate.high is None:
                 continue
-            axes.hlines(row + offset, 100 * estimate.low, 100 * estimate.high, color=style.color, linewidth=1.6)
+            axes.hlines(
+                row + offset, 100 * estimate.low, 100 * estimate.high, color=style.color, linewidth=1.6
+            )
             axes.plot(
                 100 * estimate.mean, row + offset, color=style.color, marker=style.marker, markersize=6,
                 markeredgecolor="white", markeredgewidth=0.6, zorder=3, clip_on=False,

@@ -47,7 +47,9 @@ def load(root: Path, *, size: Count = SIZE) -> Source:
 def _class_of(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     if match is None:
-        raise CnnbenchError(f"{path}: expected a name such as 000_n01440764_tench.JPEG: class, WordNet id, name")
+        raise CnnbenchError(
+            f"{path}: expected a name such as 000_n01440764_tench.JPEG: class, WordNet id, name"
+        )
     index, wnid = int(match[1]), match[2]
     if imagenet_classes()[index].wnid != wnid:
         raise CnnbenchError(

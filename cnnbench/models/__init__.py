@@ -14,7 +14,9 @@ def build_model(
     config: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str] = ()
 ) -> nn.Module:
     """The model on the current default device, with fresh weights from the current random state."""
-    make = cast("Callable[..., nn.Module]", catalog.resolve(catalog.target("model", config.name, tuple(plugins))))
+    make = cast(
+        "Callable[..., nn.Module]", catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
+    )
     if catalog.is_library_model(config.name, plugins):
         make = partial(make, config.name)
     return make(in_shape, num_classes, **config.options)

@@ -129,7 +129,9 @@ class Timm:
         repository = config.hf_hub_id
         if repository.endswith("/"):  # a family's account: the model's own name follows
             repository += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
-        return Published(files, f"https://huggingface.co/{repository}/resolve/main/model.safetensors", repository)
+        return Published(
+            files, f"https://huggingface.co/{repository}/resolve/main/model.safetensors", repository
+        )
 
     def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """As timm itself does it with what it downloads."""

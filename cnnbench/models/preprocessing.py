@@ -47,7 +47,9 @@ class Preprocessing(nn.Module):
         pixels = images.float() if is_bytes else 255 * images.float()
         pixels = self._resize(pixels, is_bytes)
         height, width = self.steps.crop
-        top, left = (round((have - want) / 2) for have, want in zip(pixels.shape[2:], (height, width), strict=True))
+        top, left = (
+            round((have - want) / 2) for have, want in zip(pixels.shape[2:], (height, width), strict=True)
+        )
         pixels = pixels[:, :, top : top + height, left : left + width]
         inputs = (pixels / 255 - self.mean) / self.std  # grey images take on three channels here
         return inputs.contiguous(memory_format=torch.channels_last)

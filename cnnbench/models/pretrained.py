@@ -122,5 +122,7 @@ class Pretrained(nn.Module):
         if problem is not None:
             raise CnnbenchError(f"{path} holds no weights of {self.name}: {problem}")
         heads = {name for name in wanted if wanted[name].shape != other[name].shape}
-        kept = {name: value.to(device) for name, value in found.items() if self.head != "new" or name not in heads}
+        kept = {
+            name: value.to(device) for name, value in found.items() if self.head != "new" or name not in heads
+        }
         self.network.load_state_dict(kept, strict=self.head != "new")

@@ -130,7 +130,9 @@ def read(path: Path) -> dict[str, Tensor]:
             "weights; save the model's state_dict, or use .safetensors"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CnnbenchError(f"{path} cannot be read as weights: it is cut short or no file of them") from error
+        raise CnnbenchError(
+            f"{path} cannot be read as weights: it is cut short or no file of them"
+        ) from error
     return _state_dict(content, path)
 
 

@@ -34,7 +34,9 @@ def transform_of(name: str) -> Any:
     import timm
     from timm.data import create_transform, resolve_data_config
 
-    return create_transform(**resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(model).to_dict()))
+    return create_transform(
+        **resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(model).to_dict())
+    )
 
 
 @pytest.mark.parametrize(

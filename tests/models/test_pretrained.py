@@ -79,7 +79,9 @@ def test_timm_takes_torchvisions_layout(tmp_path: Path) -> None:
     with torch.no_grad():
         theirs = vgg11().eval()
         torch.save(theirs.state_dict(), tmp_path / "vgg11.pth")
-        ours = Pretrained("timm/vgg11", (3, 32, 32), 1000, head="imagenet", weights=str(tmp_path / "vgg11.pth"))
+        ours = Pretrained(
+            "timm/vgg11", (3, 32, 32), 1000, head="imagenet", weights=str(tmp_path / "vgg11.pth")
+        )
         ours.begin([each.name for each in imagenet_classes()])
         images = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
         expected = theirs(ours.preprocessing(images))
@@ -144,7 +146,9 @@ def test_ten_classes_that_are_not_cifar10s() -> None:
 def test_logits_of_cifar10_by_hand() -> None:
     model = Pretrained(SMALL, (3, 32, 32), 10, head="cifar10")
     logits = torch.zeros(2, 1000)
-    logits[0, [339, 404, 0]] = torch.tensor([1.0, 2.0, 9.0])  # sorrel, airliner, and a tench, which is no class
+    logits[0, [339, 404, 0]] = torch.tensor(
+        [1.0, 2.0, 9.0]
+    )  # sorrel, airliner, and a tench, which is no class
     logits[1, [151, 268, 5]] = torch.tensor([3.0, 4.0, -7.0])  # two dogs, and the lowest of all
     found = model.to_cifar10(logits)
     named = [dict(zip(CIFAR10, row, strict=True)) for row in found.tolist()]
@@ -167,17 +171,24 @@ def test_it_trains_with_a_new_head() -> None:
     [
         ("torchvision/squeezenet1_1", "squeezenet1_1_onnxzoo_tv.pth", 301, 407),  # 60.2 % and 81.4 % of 500
         pytest.param(  # 60.8 % and 81.2 %
-            "torchvision/squeezenet1_0", "squeezenet1_0_deepcompression_tv.pth", 304, 406,
+            "torchvision/squeezenet1_0",
+            "squeezenet1_0_deepcompression_tv.pth",
+            304,
+            406,
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_real_weights_on_real_photographs(data_root: Path, name: str, file: str, top1: int, top5: int) -> None:
+def test_real_weights_on_real_photographs(
+    data_root: Path, name: str, file: str, top1: int, top5: int
+) -> None:
     if not (data_root / "weights" / file).is_file():
         pytest.skip(f"{file} is not under {data_root / 'weights'}")
     config = DataConfig(name="imagenet_samples", batch_size=50)
     dataset = load_dataset(config, data_root)
-    model = build_model(Named(name=name, weights=file, head="imagenet"), dataset.in_shape, dataset.num_classes)
+    model = build_model(
+        Named(name=name, weights=file, head="imagenet"), dataset.in_shape, dataset.num_classes
+    )
     begin(model, dataset.classes)
     loader = Loader(dataset, config, torch.device("cpu"), as_bytes=True)
     hits: list[Tensor] = []

@@ -13,7 +13,9 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.models import weights
 from cnnbench.models.weights import Published, WeightsAbsentError, find_file, find_published, misfit, read
 
-ALEXNET = Published(["alexnet-owt-7be5be79.pth"], "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth")
+ALEXNET = Published(
+    ["alexnet-owt-7be5be79.pth"], "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+)
 VGG16 = Published(
     ["vgg16.tv_in1k.safetensors"],
     "https://huggingface.co/timm/vgg16.tv_in1k/resolve/main/model.safetensors",
@@ -118,7 +120,11 @@ def test_a_name_is_looked_for_in_the_folders(nowhere: Path, monkeypatch: pytest.
 def test_an_absent_file_is_said_with_its_places(nowhere: Path) -> None:
     with pytest.raises(WeightsAbsentError) as caught:
         find_file("a.pth", "torchvision/alexnet")
-    for part in ("torchvision/alexnet", str(nowhere / "data/weights/a.pth"), "CNNBENCH_WEIGHTS, which is not set"):
+    for part in (
+        "torchvision/alexnet",
+        str(nowhere / "data/weights/a.pth"),
+        "CNNBENCH_WEIGHTS, which is not set",
+    ):
         assert part in str(caught.value)
 
 
@@ -127,7 +133,12 @@ def test_absent_weights_are_said_with_their_places(nowhere: Path, published: Pub
     with pytest.raises(WeightsAbsentError) as caught:
         find_published(published, "the model")
     said = str(caught.value)
-    for part in (published.files[0], str(nowhere / "hub/checkpoints"), published.url, "CNNBENCH_OFFLINE forbids it"):
+    for part in (
+        published.files[0],
+        str(nowhere / "hub/checkpoints"),
+        published.url,
+        "CNNBENCH_OFFLINE forbids it",
+    ):
         assert part in said
     assert ("Hugging Face cache" in said) == (published.repository is not None)
 
