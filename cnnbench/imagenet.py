@@ -1,10 +1,11 @@
 """The 1,000 classes of ImageNet (ILSVRC 2012), and which of them are a class of CIFAR-10.
 
 They stand in `imagenet_classes.csv`: index, WordNet id, name, and CIFAR-10's class or nothing. Ids and names
-are WordNet's, in ImageNet's order (the first word of each synset; the id is added where two share it). A class
-belongs to a class of CIFAR-10 where that is among its hypernyms in WordNet: bird, frog, domestic cat, dog,
-horse, airplane, watercraft for ship; car for automobile, which takes ambulance, cab and racer along; truck takes
-the police van along, as a motor vehicle built as a van. Deer has none: ImageNet knows no deer.
+are WordNet's, in ImageNet's order (the first word of each synset; the id is added where two share it).
+
+A class belongs to a class of CIFAR-10 where that is among its hypernyms in WordNet: bird, frog, domestic cat,
+dog, horse, airplane, and watercraft for ship. Automobile is WordNet's car, with ambulance, cab and racer;
+truck is WordNet's truck, with the police van and the moving van. Deer has none: ImageNet knows no deer.
 """
 
 import csv

@@ -131,13 +131,14 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     if 0 in epochs:
         who = "Nothing" if epochs == {0} else "Where epochs = 0, nothing"
         sentences.append(
-            f"{who} was trained: the weights are those the model began with, validation chose nothing, and the "
-            "train images were not looked at."
+            f"{who} was trained: the weights are those the model began with, validation chose nothing, "
+            "and the train images were not looked at."
         )
     if epochs != {0}:
         sentences.append(
             "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
-            "weights are kept: validation accuracy is therefore a bit too high. Test was read once, at the end."
+            "weights are kept: validation accuracy is therefore a bit too high. Test was read once, "
+            "at the end."
         )
         sentences.append(
             "Train accuracy in the table is measured with the kept weights on the train split without "

@@ -266,7 +266,7 @@ def decide_runs(
 
 
 def write_plan(recipe: "Recipe", directory: Path, command: str, skipped: Mapping[str, str] = {}) -> None:
-    """Writes what this directory is going to hold, the recipe as it was read, and why variants are skipped."""
+    """Writes what this directory is going to hold, why variants are skipped, and the recipe as read."""
     plan = {
         "recipe": recipe.directory,
         "command": command,

@@ -78,13 +78,13 @@ class Inference(Analysis):
     def __init__(
         self, *, max_batch_size: Count = 512, budget_seconds: Positive = 5.0, memory: bool = False
     ) -> None:
-        """`memory`: each model's, on a processor in a process of its own, and pictures of what inference costs."""
+        """`memory`: each model's, on a processor in a process of its own, and pictures of all costs."""
         self.max_batch_size = max_batch_size
         self.budget_seconds = budget_seconds
         self.memory = memory
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
-        """Yields a picture of throughput against batch size, those of costs where asked for, and the table."""
+        """Yields a picture of throughput by batch size, those of costs where asked for, and the table."""
         left_out = LeftOut()
         cases = []
         for name, runs in subject.variants().items():
@@ -160,8 +160,8 @@ def _said_of_memory(device: torch.device, is_fresh: bool) -> str:
             "size), beyond what it held before it built the model: weights, inputs and everything in between."
         )
     return (
-        "Memory is measured on CUDA devices only, unless memory = true asks for a process of its own for each "
-        "model: a processor's is that of the whole program."
+        "Memory is measured on CUDA devices only, unless memory = true asks for a process for each model: "
+        "a processor's is that of the whole program."
     )
 
 

@@ -29,8 +29,9 @@ def cost_figures(
     yield Figure(
         name="inference_costs",
         title="Time and memory of inference",
-        caption=f"Measured on {where}; the table below says how. Latency and the left memory are those of one "
-        "image alone, throughput and the right memory those of the batch size with the highest throughput.",
+        caption=f"Measured on {where}; the table below says how. Latency and the left memory are those of "
+        "one image alone, throughput and the right memory those of the batch size with the highest "
+        "throughput.",
         figure=_bars(costs, styles),
     )
     accuracies = {name: accuracy_of(runs) for name, runs in subject.trained().items()}

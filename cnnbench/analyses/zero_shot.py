@@ -1,4 +1,4 @@
-"""What a network of ImageNet knows of other images as it is: top-1 and top-5, restricted and over all 1,000."""
+"""What networks of ImageNet know of other images as they are: top-1 and top-5, restricted and over all."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,14 +105,14 @@ def _said_of_measures(hits: Mapping[str, Hits]) -> str:
     if _has_map(hits):
         counts = {name: len(indices) for name, indices in cifar10_indices().items()}
         text = (
-            f"Restricted: only the {sum(counts.values())} classes of ImageNet that belong to a class of CIFAR-10 "
-            "may be answered; of 1,000: any may, and one that belongs to none is wrong. An answer is right where "
-            "its class of ImageNet belongs to the image's class (the class map is cnnbench/imagenet_classes.csv). "
-            "Deer cannot be mapped, ImageNet has none. "
+            f"Restricted: only the {sum(counts.values())} classes of ImageNet that belong to a class of "
+            "CIFAR-10 may be answered; of 1,000: any may, and one that belongs to none is wrong. An answer "
+            "is right where its class of ImageNet belongs to the image's class (the class map is "
+            "cnnbench/imagenet_classes.csv). Deer cannot be mapped, ImageNet has none. "
         )
     return (
-        text
-        + "Top-5: a right one is among the five highest. Intervals are 95 % (Wilson): the luck of the images. "
+        text + "Top-5: a right one is among the five highest. Intervals are 95 % (Wilson): the luck of the "
+        "images. "
     )
 
 
@@ -128,8 +128,8 @@ def _said_of_accuracy(hits: Mapping[str, Hits]) -> str:
     if not _has_map(hits):
         return "The run's test accuracy is the top-1."
     return (
-        "Over all images every deer is wrong; the run's own accuracies (validation and test) are the restricted "
-        "top-1 over all images of their split."
+        "Over all images every deer is wrong; the run's own accuracies (validation and test) are the "
+        "restricted top-1 over all images of their split."
     )
 
 
@@ -178,8 +178,8 @@ def _class_figure(hits: Mapping[str, Hits], styles: Mapping[str, plots.Style], n
     return Figure(
         name="zero_shot_by_class",
         title="Zero-shot accuracy by class",
-        caption="Restricted top-1 of each class; lines are 95 % intervals (Wilson). Deer is not shown: no class "
-        "of ImageNet belongs to it." + note,
+        caption="Restricted top-1 of each class; lines are 95 % intervals (Wilson). Deer is not shown: no "
+        "class of ImageNet belongs to it." + note,
         figure=_dots(names, values, styles),
     )
 
@@ -194,7 +194,8 @@ def _class_table(hits: Mapping[str, Hits]) -> Table:
     return Table(
         name="zero_shot_by_class",
         title="Zero-shot accuracy by class (%)",
-        caption="ImageNet classes: how many of ImageNet's belong to the class. In brackets the 95 % interval.",
+        caption="ImageNet classes: how many of ImageNet's belong to the class. In brackets: the "
+        "95 % interval.",
         columns=["variant", "class", "ImageNet classes", "images", *RESTRICTED, *OVER_ALL],
         rows=rows,
     )
@@ -234,8 +235,8 @@ def _dots(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     keys = [
-        Line2D([], [], color=styles[variant].color, marker=styles[variant].marker, markersize=6, linestyle="none",
-               label=short)
+        Line2D([], [], color=styles[variant].color, marker=styles[variant].marker, markersize=6,
+               linestyle="none", label=short)
         for variant, short in zip(values, plots.short_names(list(values)), strict=True)
     ]  # fmt: skip
     axes.legend(

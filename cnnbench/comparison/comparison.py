@@ -203,8 +203,8 @@ class Comparison:
         single = [row.variant for row in measured if _estimate(row).num == 1 and not row.is_fixed]
         if all(row.is_fixed for row in measured):
             yield (
-                "Nothing was trained, so no seed can change these figures; intervals count which images happen to "
-                f"be in the {self.metric.split or 'measurement'}{' set' if self.metric.split else ''}."
+                "Nothing was trained, so no seed can change these figures; intervals count which images "
+                f"happen to be in the {f'{self.metric.split} set' if self.metric.split else 'measurement'}."
             )
         if not single or self.metric.split is None:
             return

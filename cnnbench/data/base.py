@@ -18,7 +18,8 @@ class Format(NamedTuple):
 class Source:
     """A data set as published: uint8 images (N, C, H, W), int64 targets (N,), class names.
 
-    One that is `test_only` has no training images; those of test stand in their place, never to be trained on.
+    One that is `test_only` has no training images: those of test stand in their place, and nothing may
+    be trained on them.
     """
 
     train_images: Tensor

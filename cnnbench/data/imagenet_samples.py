@@ -1,4 +1,4 @@
-"""Photographs of ImageNet's classes in one folder of files `NNN_wnid_name.JPEG` (NNN is the class), test only."""
+"""Photographs of ImageNet's classes, for test only: a folder of `NNN_wnid_name.JPEG`, NNN the class."""
 
 import re
 from pathlib import Path
@@ -33,8 +33,8 @@ def load(root: Path, *, size: Count = SIZE) -> Source:
     if not files:
         raise CnnbenchError(
             f"The data set 'imagenet_samples' is not under {root.absolute()}: there are no files "
-            f"{FOLDER}/NNN_wnid_name.JPEG (NNN is the class, such as 000_n01440764_tench.JPEG). Copy some there, "
-            "or name the folder that has them with --data or the environment variable CNNBENCH_DATA."
+            f"{FOLDER}/NNN_wnid_name.JPEG (NNN is the class, such as 000_n01440764_tench.JPEG). Copy some "
+            "there, or name the folder that has them with --data or the environment variable CNNBENCH_DATA."
         )
     targets = torch.tensor([_class_of(path) for path in files])
     images = torch.empty((len(files), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
@@ -53,7 +53,8 @@ def _class_of(path: Path) -> int:
     index, wnid = int(match[1]), match[2]
     if imagenet_classes()[index].wnid != wnid:
         raise CnnbenchError(
-            f"{path}: class {index} of ImageNet is {imagenet_classes()[index].wnid}, not {wnid}: rename the file"
+            f"{path}: class {index} of ImageNet is {imagenet_classes()[index].wnid}, not {wnid}: "
+            "rename the file"
         )
     return index
 

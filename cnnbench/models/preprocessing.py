@@ -12,7 +12,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 class Steps(NamedTuple):
-    """Resize (short side, or exactly height and width), center crop (height, width), mean and std on 0 to 1."""
+    """Resize (short side, or height and width), center crop (height, width), mean and std on 0 to 1."""
 
     resize: int | tuple[int, int]
     crop: tuple[int, int]
@@ -30,9 +30,9 @@ class Steps(NamedTuple):
 class Preprocessing(nn.Module):
     """Resizes, crops and normalizes images (N, 1 or 3, H, W) to (N, 3, height, width) in float32.
 
-    Bytes are resized as Pillow does it (antialiased, rounded to bytes after each direction), floats from 0 to 1
-    without the rounding. Weights are floats where Pillow's are fixed point, so a pixel may differ by one level of
-    255; hardly one in twenty does.
+    Bytes are resized as Pillow does it (antialiased, rounded to bytes after each direction), floats from
+    0 to 1 without the rounding. Weights are floats where Pillow's are fixed point: a pixel may differ by one
+    level of 255, and hardly one in twenty does.
     """
 
     def __init__(self, steps: Steps) -> None:

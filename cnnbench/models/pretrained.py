@@ -18,9 +18,9 @@ NUM_IMAGENET = 1000
 class Pretrained(nn.Module):
     """A network of timm or torchvision; its inputs are images as bytes, or as floats from 0 to 1.
 
-    `head`: "new" is a fresh layer for the data's classes, "imagenet" the network's own 1,000 outputs, "cifar10"
-    those 1,000 read as CIFAR-10's classes: each class has the highest logit of the ImageNet classes that belong to
-    it, and one that has none (deer) a logit below all others.
+    `head`: "new" is a fresh layer for the data's classes, "imagenet" the network's own 1,000 outputs,
+    "cifar10" those 1,000 read as CIFAR-10's classes: each has the highest logit of the ImageNet classes that
+    belong to it, and one that has none (deer) a logit below all others.
     """
 
     takes_bytes = True  # the loader hands batches over as they are
@@ -60,7 +60,8 @@ class Pretrained(nn.Module):
             )
         if (known := self.library.num_classes()) != NUM_IMAGENET:
             raise CnnbenchError(
-                f'head = "{self.head}" needs a network trained for ImageNet\'s 1,000 classes; {self.name} has {known:,}'
+                f'head = "{self.head}" needs a network trained for ImageNet\'s 1,000 classes; {self.name} '
+                f"has {known:,}"
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -80,10 +81,10 @@ class Pretrained(nn.Module):
         return torch.stack([logits[:, each].amax(1) if each else none for each in self.indices], 1)
 
     def begin(self, classes: Sequence[str]) -> None:
-        """Takes the pretrained weights; called once, where a run starts. Raises CnnbenchError.
+        """Takes the pretrained weights; called once, where a run starts.
 
-        WeightsAbsentError where they are not on this machine; another where the file is not theirs, or the head
-        speaks of other classes than the data's.
+        Raises WeightsAbsentError where they are not on this machine, and another CnnbenchError where the file
+        is not theirs or the head speaks of other classes than the data's.
         """
         self._check_classes(tuple(classes))
         if self.weights is not None:
@@ -99,9 +100,10 @@ class Pretrained(nn.Module):
             return
         known = CIFAR10 if self.head == "cifar10" else tuple(each.name for each in imagenet_classes())
         if classes != known:
+            whose = "CIFAR-10" if self.head == "cifar10" else "ImageNet"
             raise CnnbenchError(
-                f'head = "{self.head}" speaks of {"CIFAR-10" if self.head == "cifar10" else "ImageNet"}\'s classes, '
-                f"and the data has others ({', '.join(classes[:3])} ...)"
+                f'head = "{self.head}" speaks of {whose}\'s classes, and the data has others '
+                f"({', '.join(classes[:3])} ...)"
             )
 
     def _load(self, found: Mapping[str, Tensor], path: str) -> None:

@@ -25,7 +25,7 @@ class WeightsAbsentError(CnnbenchError):
 
 @dataclass(frozen=True)
 class Published:
-    """Where a library publishes weights: names the file may have, Hugging Face's repository, or an address."""
+    """Where weights are published: names the file may have, the address, Hugging Face's repository."""
 
     files: Sequence[str]
     url: str
@@ -52,7 +52,7 @@ def find_file(name: str, asked_by: str) -> Path:
 
 
 def find_published(published: Published, asked_by: str) -> Path:
-    """The file of `pretrained = true`, downloaded where it is in none of the caches. Raises WeightsAbsentError."""
+    """The file of `pretrained = true`, downloaded where no cache has it. Raises WeightsAbsentError."""
     for folder in folders():
         for name in published.files:
             if (folder / name).is_file():
@@ -71,8 +71,8 @@ def find_published(published: Published, asked_by: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         reason = _reason(error)
     raise WeightsAbsentError(
-        f"the weights of {asked_by} are missing: none of {', '.join(published.files)} in {', '.join(looked)}, "
-        f"and {published.url} cannot be downloaded ({reason}){_hint()}"
+        f"the weights of {asked_by} are missing: none of {', '.join(published.files)} in "
+        f"{', '.join(looked)}, and {published.url} cannot be downloaded ({reason}){_hint()}"
     )
 
 
@@ -112,7 +112,8 @@ def _reason(error: Exception) -> str:
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or of one that torch.save wrote, on the CPU.
 
-    Only tensors and plain containers are read: a file that holds anything else is refused, and none of it runs.
+    Only tensors and plain containers are read: a file that holds anything else is refused, and nothing
+    in it runs.
     """
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError

@@ -32,7 +32,7 @@ def test_a_larger_batch_takes_more() -> None:
 
 
 def test_a_model_that_fails_is_said() -> None:
-    with pytest.raises(CnnbenchError, match="could not be measured at batch size 1: .*takes grey or color"):
+    with pytest.raises(CnnbenchError, match=r"could not be measured at batch size 1: .*takes grey or color"):
         measure_fresh(Named(name="torchvision/alexnet"), (4, 8, 8), 10, "fp32", (1,), num_threads=1)
 
 

@@ -22,7 +22,7 @@ from cnnbench.runs import Run
 
 FP32 = Precision("fp32", "cpu")
 CPU = torch.device("cpu")
-# (class of the image, ImageNet classes in the order of their logits, restricted top-1 and top-5, both over all)
+# (class of the image, ImageNet classes by falling logit, restricted top-1 and top-5, both over all)
 CASES = [
     ("horse", [339], (1, 1, 1, 1)),  # a sorrel first
     ("horse", [0, 339], (1, 1, 0, 1)),  # a tench first: none of CIFAR-10's, so passed over where restricted
