@@ -72,7 +72,7 @@ def measure_here(asked: dict[str, Any]) -> float:
     before = psutil.Process().memory_info().rss / memory.MIB
     memory.reset_peak(device)
     model = build_model(named, shape, asked["num_classes"], asked["plugins"])
-    model = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).eval()
     images = random_images(asked["batch_size"], shape, precision, device)
     time_calls(model, images, precision, warmup=0, max_calls=1)
     return memory.peak_mib(device) - before

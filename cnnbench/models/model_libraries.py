@@ -100,7 +100,7 @@ class Timm:
         import timm
 
         try:
-            return cast("nn.Module", timm.create_model(self.model, num_classes=num_classes, **options))
+            return timm.create_model(self.model, num_classes=num_classes, **options)
         except RuntimeError as error:
             if "pretrained tag" not in str(error).lower():
                 raise

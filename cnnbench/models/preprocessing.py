@@ -35,6 +35,9 @@ class Preprocessing(nn.Module):
     level of 255, and hardly one in twenty does.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, steps: Steps) -> None:
         super().__init__()
         self.steps = steps
