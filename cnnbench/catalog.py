@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from cnnbench import libraries
 from cnnbench.errors import CnnbenchError
 from cnnbench.signatures import (
     Option,
@@ -45,12 +47,14 @@ MODELS = {
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
     "conv_stack": "cnnbench.models.conv_stack:ConvStack",
 }
+LIBRARY_MODEL = "cnnbench.models.pretrained:Pretrained"  # timm/NAME and torchvision/NAME
 DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",
     "mnist": "cnnbench.data.mnist:load",
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
     "tiny_imagenet": "cnnbench.data.tiny_imagenet:load",
     "digits": "cnnbench.data.digits:load",
+    "imagenet_samples": "cnnbench.data.imagenet_samples:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
 OPTIMIZERS = {
@@ -90,6 +94,7 @@ ANALYSES = {
     "initialization": "cnnbench.analyses.initialization:Initialization",
     "activation_distribution": "cnnbench.analyses.activation_distribution:ActivationDistribution",
     "signal_propagation": "cnnbench.analyses.signal_propagation:SignalPropagation",
+    "zero_shot": "cnnbench.analyses.zero_shot:ZeroShot",
     "layer_check": "cnnbench.analyses.layer_check:LayerCheck",
     "stages": "cnnbench.analyses.stages:Stages",
 }
@@ -124,7 +129,14 @@ def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> s
         return KINDS[kind][name]
     if kind == "augmentation":
         return albumentations_targets()[name]
+    if kind == "model" and libraries.is_model(name):
+        return LIBRARY_MODEL
     raise KeyError(name)
+
+
+def is_library_model(name: str, plugins: Sequence[str] = ()) -> bool:
+    """Whether a model is one of timm's or torchvision's, which is built by its name."""
+    return libraries.split_name(name) is not None and target("model", name, tuple(plugins)) == LIBRARY_MODEL
 
 
 def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
@@ -135,6 +147,14 @@ def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
     if kind == "augmentation":
         known.update(dict.fromkeys(albumentations_targets()))
     return list(known)
+
+
+def names_like(kind: str, name: object, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
+    """The names among which one that is unknown may have been meant: a library's, where it begins so."""
+    library = str(name).partition("/")[0]
+    if kind == "model" and "/" in str(name) and library in libraries.LIBRARIES:
+        return sorted(libraries.model_names(library))
+    return names(kind, plugins)
 
 
 def options(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> list[Option]:

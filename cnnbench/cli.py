@@ -105,7 +105,7 @@ def recipe(
             run_stages(each, runs, data, device.value)
         command = typed(each.path, overrides, quick, seeds)
         outcomes.append(run_one(each, command, runs, data, device.value, fresh))
-    if any(outcome.failures for outcome in outcomes):
+    if any(outcome.failures or outcome.skipped for outcome in outcomes):
         raise typer.Exit(1)
     if strict:
         exit_unless_checks_hold(outcomes)
@@ -130,7 +130,8 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> 
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
         command = typed(stage.path, [], stage.quick, stage.num_seeds)
-        if run_one(stage, command, runs, data, device, fresh=False).failures:
+        outcome = run_one(stage, command, runs, data, device, fresh=False)
+        if outcome.failures or outcome.skipped:
             raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.inference import measure_inference
-from cnnbench.models import build_model
+from cnnbench.models import begin, build_model, takes_bytes
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
@@ -56,9 +56,13 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
     try:
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+        begin(model, dataset.classes)
         model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         summary = summarize(model, dataset.in_shape)
-        loader = Loader(dataset, config.data, device, precision.dtype, plugins=config.plugins)
+        as_bytes = takes_bytes(config.model, config.plugins)
+        loader = Loader(
+            dataset, config.data, device, precision.dtype, plugins=config.plugins, as_bytes=as_bytes
+        )
         state = TrainingState(model, config.train, precision)
         with threads_for(summary.macs * loader.batch_size):
             conditions = conditions_of(precision, device)
@@ -133,18 +137,20 @@ def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, pre
     """Measures the best weights on all three splits; the test split is read here, once.
 
     They are measured as they come back from the disk: the figures are those of the file that is kept.
+    Without training, the train split says nothing that validation does not, and is left out.
     """
     dataset = loader.dataset
     run.save_weights(state.best_weights)
     state.model.load_state_dict(run.weights())
-    train, val, test = (
-        evaluate(state.model, loader, split, precision)
-        for split in (dataset.train, dataset.val, dataset.test)
-    )
+    splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    if state.rows[-1].epoch == 0:
+        del splits["train"]
+    measured = {name: evaluate(state.model, loader, split, precision) for name, split in splits.items()}
+    val, test = measured["val"], measured["test"]
     result = describe(state, summary, loader, precision) | {
         "status": "complete",
         "message": None,
-        "metrics": metrics_of(train=train, val=val, test=test),
+        "metrics": metrics_of(**measured),
         **asdict(measure_inference(state.model, dataset.in_shape, precision)),
     }
     small = torch.int16 if dataset.num_classes <= 32_767 else torch.int32

@@ -5,7 +5,8 @@ from pathlib import Path
 import tomli
 
 from cnnbench import catalog
-from cnnbench.signatures import Option
+from cnnbench.libraries import LIBRARIES, model_names
+from cnnbench.signatures import Option, signature
 
 KINDS = {
     "models": "model",
@@ -29,7 +30,7 @@ def listing(kind: str | None) -> list[tuple[str, list[list[str]]]]:
 
 
 def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
-    return [
+    rows = [
         [
             name,
             catalog.describe(catalog.target(kind, name)),
@@ -37,6 +38,13 @@ def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
         ]
         for name in names
     ]
+    if kind == "model":
+        options = signature(catalog.LIBRARY_MODEL) if with_options else []
+        for library in LIBRARIES:
+            known = sum("." not in name for name in model_names(library))
+            text = f"any of the {known:,} image classifiers of {library}, with its own preprocessing"
+            rows.append([f"{library}/NAME", text, "\n".join(map(written, options))])
+    return rows
 
 
 def written(option: Option) -> str:

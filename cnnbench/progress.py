@@ -6,7 +6,7 @@ from time import perf_counter
 from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
 from cnnbench.recipe.config import Recipe
-from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Started, Working
+from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Skipped, Started, Working
 from cnnbench.training import Epoch, Step
 
 
@@ -30,6 +30,9 @@ class Follower:
                         return event
                     case Notice(text):
                         self.display.note(text, "yellow")
+                    case Skipped(variant, reason):
+                        self.display.note(f"{variant} is skipped: {reason}", "yellow")
+                        self._row(variant, "skipped")
                     case Failed(run, message):
                         self.display.note(f"{run.label}: {message}", "red")
                         self._row(run.variant, "failed")

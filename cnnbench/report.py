@@ -122,7 +122,7 @@ def _escape_start(match: re.Match[str]) -> str:
 def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     """What a reader must not take from the numbers, for this recipe's seeds, split and augmentation."""
     measured = [row for row in comparison.rows if row.test_accuracy is not None]
-    single = [row.variant for row in measured if row.num_seeds == 1]
+    single = [row.variant for row in measured if row.num_seeds == 1 and not row.is_fixed]
     several = [row.variant for row in measured if row.num_seeds > 1]
     sentences = []
     if single:
@@ -135,14 +135,23 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
             "An interval over seeds counts the luck of training alone: the test images are the same for each "
             "seed, and other images would move all variants somewhat."
         )
-    sentences.append(
-        "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
-        "weights are kept: validation accuracy is therefore a bit too high. Test was read once, at the end."
-    )
-    sentences.append(
-        "Train accuracy in the table is measured with the kept weights on the train split without "
-        "augmentation; in learning curves it is the average over an epoch of training, with augmentation."
-    )
+    epochs = {variant["config"]["train"].get("epochs") for variant in plan["variants"]}
+    if 0 in epochs:
+        who = "Nothing" if epochs == {0} else "Where epochs = 0, nothing"
+        sentences.append(
+            f"{who} was trained: the weights are those the model began with, validation chose nothing, "
+            "and the train images were not looked at."
+        )
+    if epochs != {0}:
+        sentences.append(
+            "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
+            "weights are kept: validation accuracy is therefore a bit too high. Test was read once, "
+            "at the end."
+        )
+        sentences.append(
+            "Train accuracy in the table is measured with the kept weights on the train split without "
+            "augmentation; in learning curves it is the average over an epoch of training, with augmentation."
+        )
     limits = {variant["config"]["data"].get("limit") for variant in plan["variants"]} - {None}
     if limits:
         sentences.append(
@@ -229,7 +238,7 @@ def _result(row: "Row", mark: str) -> list[str]:
         str(row.num_seeds),
         _number("num_params", row.num_params),
         _number("macs", row.macs),
-        _estimate("test_accuracy", test),
+        formats.SKIPPED if row.skipped else _estimate("test_accuracy", test),
         mark,
         written_interval(KNOWN["test_accuracy"], test.low, test.high) if has_interval else DASH,  # type: ignore
         _estimate("train_accuracy", train),

@@ -1,7 +1,7 @@
 """Runs a recipe: which runs are missing, train them, analyse, report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +10,7 @@ from cnnbench import files
 from cnnbench.checks.results import unevaluated
 from cnnbench.decisions import Decision, decide, is_complete
 from cnnbench.errors import CnnbenchError
-from cnnbench.runs import BusyError, Run, read_json
+from cnnbench.runs import BusyError, DamagedError, Run, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,14 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A variant that cannot be run here, for its pretrained weights are not there; the others go on."""
+
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Reported:
     """The end: where the report is, and the comparison in it (None where no run is complete)."""
 
@@ -72,10 +80,11 @@ class Reported:
     report: Path | None
     comparison: "Comparison | None"
     failures: list[Failed]
+    skipped: list[Skipped] = field(default_factory=list)
     checks: "list[CheckResult]" = field(default_factory=list)
 
 
-Event = Started | Working | Finished | Notice | Failed | Reported
+Event = Started | Working | Finished | Notice | Failed | Skipped | Reported
 
 
 def run_recipe(
@@ -123,10 +132,13 @@ def iterate_recipe(
     describe_plan(recipe, root, runs_dir)
     check_names(recipe, root)
     try_out(recipe, datasets, target)
+    skipped = without_weights(recipe, directory, datasets, fresh)
+    write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
     yield from map(Notice, stage_notes(recipe, runs_dir))
-    write_plan(recipe, directory, command)
+    yield from skipped
     failures: list[Failed] = []
-    configs = recipe.run_configs()
+    missing = {each.variant for each in skipped}
+    configs = [config for config in recipe.run_configs() if config.variant not in missing]
     for index, config in enumerate(configs, start=1):
         run = Run(directory / config.variant / f"seed{config.seed}")
         try:
@@ -144,7 +156,7 @@ def iterate_recipe(
         except (BusyError, OutOfMemoryError) as error:
             failures.append(Failed(run, str(error)))
             yield failures[-1]
-    yield report(recipe, directory, datasets, target, failures)
+    yield report(recipe, directory, datasets, target, failures, skipped)
 
 
 def report_recipe(
@@ -171,8 +183,9 @@ def report_recipe(
             f"{recipe.path}: no finished run of these settings in {directory}; train it first "
             f"(cnnbench recipe {recipe.path})"
         )
-    write_plan(recipe, directory, command)
-    return report(recipe, directory, Datasets(data_root(data_dir), recipe.plugins), choose_device(device), [])
+    datasets = Datasets(data_root(data_dir), recipe.plugins)
+    write_plan(recipe, directory, command, skipped_before(directory))
+    return report(recipe, directory, datasets, choose_device(device), [])
 
 
 def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> None:
@@ -187,9 +200,54 @@ def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> N
         tried.add(config.variant)
         try:
             choose_precision(config.train.precision, device)
-            Loader(datasets.load(config.data), config.data, device, plugins=config.plugins)
+            dataset = datasets.load(config.data)
+            Loader(dataset, config.data, device, plugins=config.plugins)
+            if dataset.test_only and config.train.epochs > 0:
+                raise CnnbenchError(
+                    f"data set {dataset.name!r} has test images only, and nothing is trained on those: "
+                    "set train.epochs = 0"
+                )
         except CnnbenchError as error:
             raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+
+
+def without_weights(
+    recipe: "Recipe", directory: Path, datasets: "Datasets", fresh: bool = False
+) -> list[Skipped]:
+    """The variants with a run to come whose pretrained weights are not there.
+
+    Raises CnnbenchError where weights are there and cannot be used.
+    """
+    from cnnbench.models import begin, brings_weights, build_model
+    from cnnbench.models.weights import WeightsAbsentError
+
+    found: dict[str, Skipped] = {}
+    tried = set()
+    for config in recipe.run_configs():
+        run = Run(directory / config.variant / f"seed{config.seed}")
+        if config.variant in tried or not brings_weights(config.model, config.plugins):
+            continue
+        if decide(run, config, fresh).action == "reuse":
+            continue
+        tried.add(config.variant)
+        dataset = datasets.load(config.data)
+        try:
+            model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+            begin(model, dataset.classes)
+        except WeightsAbsentError as error:
+            found[config.variant] = Skipped(config.variant, str(error))
+        except CnnbenchError as error:
+            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+    return list(found.values())
+
+
+def skipped_before(directory: Path) -> dict[str, str]:
+    """Why the last plan skipped which variants."""
+    try:
+        variants = read_json(directory / "plan.json")["variants"]
+        return {each["name"]: str(each["skipped"]) for each in variants if each.get("skipped")}
+    except (DamagedError, LookupError, TypeError, AttributeError):
+        return {}  # no plan, or none of ours: what it said is written anew anyway
 
 
 def decide_runs(
@@ -231,8 +289,8 @@ def is_ready(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) 
     return True
 
 
-def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
-    """Writes what this directory is going to hold, and the recipe as it was read."""
+def write_plan(recipe: "Recipe", directory: Path, command: str, skipped: Mapping[str, str] = {}) -> None:
+    """Writes what this directory is going to hold, why variants are skipped, and the recipe as read."""
     plan = {
         "recipe": recipe.directory,
         "command": command,
@@ -241,7 +299,10 @@ def write_plan(recipe: "Recipe", directory: Path, command: str) -> None:
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
         "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
         "checks": [check.model_dump(mode="json") for check in recipe.checks],
-        "variants": recipe.planned(),
+        "variants": [
+            {**each, **({"skipped": skipped[each["name"]]} if each["name"] in skipped else {})}
+            for each in recipe.planned()
+        ],
     }
     files.write(directory / "plan.json", json.dumps(plan, indent=2) + "\n")
     files.write(directory / "recipe.toml", recipe.text)
@@ -262,6 +323,7 @@ def report(
     datasets: "Datasets",
     device: "torch.device",
     failures: list[Failed],
+    skipped: Sequence[Skipped] = (),
 ) -> Reported:
     """Analyses the complete runs and writes the report; without any there is none."""
     from cnnbench import catalog
@@ -273,7 +335,7 @@ def report(
 
     runs = complete_runs(directory)
     if not runs:
-        return Reported(directory, None, None, failures, unevaluated(recipe.checks))
+        return Reported(directory, None, None, failures, list(skipped), unevaluated(recipe.checks))
     plan = read_json(directory / "plan.json")
 
     def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
@@ -292,7 +354,7 @@ def report(
     path = write_report(
         directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison, checks=checks
     )
-    return Reported(directory, path, comparison, failures, checks)
+    return Reported(directory, path, comparison, failures, list(skipped), checks)
 
 
 def complete_runs(directory: Path) -> list[Run]:

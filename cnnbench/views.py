@@ -31,7 +31,11 @@ def show_comparison(comparison: Comparison) -> None:
     if left_out:
         notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
     console.print_lines([note for note in notes if note])
-    console.print_lines([f"- {sentence}" for sentence in [*comparison.conclusions(), *comparison.problems]])
+    skipped = [
+        f"{row.variant}: {problem}" for row in comparison.rows if row.skipped for problem in row.problems
+    ]
+    sentences = [*comparison.conclusions(), *comparison.problems, *skipped]
+    console.print_lines([f"- {sentence}" for sentence in sentences])
 
 
 def show_claims(claims: Sequence[Judgement]) -> None:

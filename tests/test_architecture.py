@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
-    "errors options files seeds signatures catalog expressions recipe",
+    "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "models data tasks metrics statistics precision memory threads optimizers schedules",
     "probes signals training inference runs decisions matching",
     "analyses comparison console checks",

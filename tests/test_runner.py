@@ -17,6 +17,7 @@ from cnnbench.runner import (
     Started,
     decide_runs,
     iterate_recipe,
+    report_recipe,
     run_recipe,
 )
 from cnnbench.runs import Run
@@ -437,3 +438,99 @@ data = {classes = ["0", "eleven"]}
     with pytest.raises(CnnbenchError, match=r"variant 'bad': .*eleven"):
         run_recipe(load_recipe(path), runs_dir=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+PRETRAINED = """
+title = "Trial"
+analyses = []
+[data]
+name = "synthetic"
+num_images = 60
+height = 8
+width = 8
+batch_size = 16
+[train]
+epochs = 0
+[[variants]]
+name = "absent"
+model = {name = "torchvision/squeezenet1_1", weights = "absent.pth", image_size = 64}
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [4]}
+"""
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for weights, with none in it, and no way to any others."""
+    (tmp_path / "weights").mkdir()
+    monkeypatch.setenv("CNNBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("CNNBENCH_OFFLINE", "1")
+    return tmp_path / "weights"
+
+
+def recipe_of(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "trial.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_variant_without_its_weights_is_skipped(tmp_path: Path, offline: Path) -> None:
+    from cnnbench.comparison.formats import to_markdown
+
+    recipe = load_recipe(recipe_of(tmp_path, PRETRAINED))
+    outcome = run_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu")
+    assert [each.variant for each in outcome.skipped] == ["absent"]
+    assert "absent.pth" in outcome.skipped[0].reason
+    assert outcome.comparison is not None
+    assert [(row.variant, row.skipped, row.complete) for row in outcome.comparison.rows] == [
+        ("absent", True, False),
+        ("mlp", False, True),
+    ]
+    for text in (
+        (tmp_path / "runs/trial/report.md").read_text(encoding="utf-8"),
+        to_markdown(outcome.comparison),
+    ):
+        assert "| skipped |" in text
+        assert "the weights of torchvision/squeezenet1_1 are missing" in text
+    # The report keeps the reason; with the file there, the next call trains what is missing.
+    report_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu")
+    assert "| skipped |" in (tmp_path / "runs/trial/report.md").read_text(encoding="utf-8")
+    save_weights(offline / "absent.pth")
+    outcome = run_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu")
+    assert outcome.skipped == []
+    assert outcome.comparison is not None
+    assert all(row.complete for row in outcome.comparison.rows)
+    # A run that is complete needs the file no more.
+    (offline / "absent.pth").unlink()
+    assert run_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu").skipped == []
+
+
+def save_weights(path: Path) -> None:
+    import torch
+    from torchvision.models import squeezenet1_1
+
+    torch.save(squeezenet1_1().state_dict(), path)
+
+
+def test_a_damaged_file_of_weights_ends_the_recipe_before_training(tmp_path: Path, offline: Path) -> None:
+    (offline / "absent.pth").write_bytes(b"PK\x03\x04 and nothing more")
+    recipe = load_recipe(recipe_of(tmp_path, PRETRAINED))
+    with pytest.raises(CnnbenchError, match=r"variant 'absent': .*absent\.pth"):
+        run_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_test_photographs_are_not_trained_on(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "data/imagenet-samples"
+    folder.mkdir(parents=True)
+    for name in ("000_n01440764_tench.JPEG", "001_n01443537_goldfish.JPEG"):
+        Image.new("RGB", (40, 40)).save(folder / name)
+    text = PRETRAINED.replace(
+        '"synthetic"\nnum_images = 60\nheight = 8\nwidth = 8', '"imagenet_samples"\nsize = 32'
+    )
+    recipe = load_recipe(recipe_of(tmp_path, text.replace("epochs = 0", "epochs = 1")))
+    with pytest.raises(CnnbenchError, match=r"has test images only.*set train.epochs = 0"):
+        run_recipe(recipe, runs_dir=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu")

@@ -1,13 +1,12 @@
 """Accuracy against what it costs: parameters, multiply-adds, training time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from cnnbench.analyses import plots
+from cnnbench.analyses.accuracies import Point, accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
-from cnnbench.runs import DamagedError, Run
-from cnnbench.statistics import Estimate, binomial_interval, mean_interval
+from cnnbench.runs import Run
+from cnnbench.statistics import Estimate
 
 COSTS = (
     ("num_params", "accuracy_vs_parameters", "parameters", "parameters"),
@@ -16,43 +15,11 @@ COSTS = (
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    """A variant: its cost (mean over seeds), its test accuracy with the 95 % interval where one is known."""
-
-    label: str
-    x: float
-    mean: float
-    low: float | None
-    high: float | None
-
-
-def accuracy_of(runs: Sequence[Run]) -> Estimate | None:
-    """Test accuracy as a fraction, with the interval over seeds, or of one seed the binomial interval.
-
-    None where no run has a test accuracy.
-    """
-    measured = [
-        (run, value) for run in runs if (value := _result(run)["metrics"].get("test_accuracy")) is not None
-    ]
-    if not measured:
-        return None
-    if len(measured) > 1:
-        return mean_interval([value for _, value in measured], proportion=True)
-    run, value = measured[0]
-    try:
-        arrays = run.predictions()
-    except DamagedError:
-        return Estimate(value, None, None, None, 1)
-    right = arrays["test_predictions"] == arrays["test_targets"]
-    return binomial_interval(int(right.sum()), len(right))
-
-
 class AccuracyVsCost(Analysis):
     """Which variants buy accuracy at the least cost."""
 
     def analyse(self, subject: Subject) -> Iterator[Figure]:
-        """Yields one picture per cost that is known for at least one variant."""
+        """Yields one picture per cost that is known, and above 0, for at least one variant."""
         accuracies = {name: accuracy_of(runs) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
             points = []
@@ -62,7 +29,7 @@ class AccuracyVsCost(Analysis):
                 if estimate is not None and cost is not None:
                     points.append(Point(name, cost, estimate.mean, estimate.low, estimate.high))
                     styles.append(plots.style_of(index))
-            if points:
+            if any(point.x > 0 for point in points):  # untrained, all stand at 0 s
                 yield Figure(
                     name=file_name,
                     title=f"Test accuracy against {words}",
@@ -90,12 +57,6 @@ def _caption(points: Sequence[Point], accuracies: dict[str, Estimate | None], wo
     return text
 
 
-def _result(run: Run) -> dict[str, Any]:
-    result = run.result()
-    assert result is not None, f"{run.path} is not complete"  # a Subject holds complete runs
-    return result
-
-
 def _mean_cost(runs: Sequence[Run], key: str) -> float | None:
-    values = [value for run in runs if (value := _result(run).get(key)) is not None]
+    values = [value for run in runs if (value := result_of(run).get(key)) is not None]
     return sum(values) / len(values) if values else None

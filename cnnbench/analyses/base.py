@@ -97,7 +97,7 @@ class Subject:
         """
         import torch
 
-        from cnnbench.models import build_model
+        from cnnbench.models import begin, build_model
 
         config = self.config(run)
         dataset = self.datasets.load(config.data)
@@ -108,16 +108,20 @@ class Subject:
                 model.load_state_dict(run.weights())
             except RuntimeError as error:
                 raise DamagedError(f"{run.path} holds weights of another model: {error}") from error
+        else:
+            begin(model, dataset.classes)
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
 
     def loader(self, run: Run) -> "Loader":
         """The run's data as its model sees it, in fp32."""
         from cnnbench.data.loader import Loader
+        from cnnbench.models import takes_bytes
 
         config = self.config(run)
         dataset = self.datasets.load(config.data)
-        return Loader(dataset, config.data, self.device, plugins=config.plugins)
+        as_bytes = takes_bytes(config.model, config.plugins)
+        return Loader(dataset, config.data, self.device, plugins=config.plugins, as_bytes=as_bytes)
 
     def diverged_note(self) -> str:
         """For the end of a caption: a sentence that names the diverged runs, or nothing."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cnnbench import memory
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
+from cnnbench.analyses.fresh_memory import measure_fresh
+from cnnbench.analyses.inference_costs import Costs, cost_figures
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
@@ -47,8 +49,11 @@ class Case:
     model: nn.Module
     in_shape: tuple[int, ...]
     precision: Precision
+    run: Run | None = None
     seconds: dict[int, list[float]] = field(default_factory=dict)  # of each call
-    memory_mib: dict[int, float] = field(default_factory=dict)  # on CUDA only
+    memory_mib: dict[int, float] = field(
+        default_factory=dict
+    )  # on CUDA, or as measured in a process of its own
     seconds_left: float = 0.0  # of the budget, once every size has had its least
     ended: str | None = None  # why the sweep ended before the largest batch size
 
@@ -70,12 +75,16 @@ class Case:
 class Inference(Analysis):
     """How fast each variant answers: latency of one image, throughput by batch size, memory."""
 
-    def __init__(self, *, max_batch_size: Count = 512, budget_seconds: Positive = 5.0) -> None:
+    def __init__(
+        self, *, max_batch_size: Count = 512, budget_seconds: Positive = 5.0, memory: bool = False
+    ) -> None:
+        """`memory`: each model's, on a processor in a process of its own, and pictures of all costs."""
         self.max_batch_size = max_batch_size
         self.budget_seconds = budget_seconds
+        self.memory = memory
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
-        """Yields a picture of throughput against batch size, and the table."""
+        """Yields a picture of throughput by batch size, those of costs where asked for, and the table."""
         left_out = LeftOut()
         cases = []
         for name, runs in subject.variants().items():
@@ -99,6 +108,12 @@ class Inference(Analysis):
                 "how this was measured." + _said_of_ends(cases) + left_out.note(),
                 figure=_draw(measured, [plots.style_of(places[case.name]) for case in measured]),
             )
+        if measured and self.memory:
+            for case in measured:
+                _measure_memory(case, subject, left_out)
+            costs = {case.name: _costs(case) for case in measured}
+            styles = {name: plots.style_of(place) for name, place in places.items()}
+            yield from cost_figures(costs, subject, styles, where)
         by_name = {case.name: case for case in measured}
         yield Table(
             name="inference",
@@ -106,7 +121,7 @@ class Inference(Analysis):
             caption="Latency is the time of one image alone, the median over calls. The best batch size is "
             "the one with the highest median throughput; others may be as good within the spread (first to "
             "third quartile of the calls). Multiply-adds are those of one image. "
-            + _said_of_memory(subject.device)
+            + _said_of_memory(subject.device, self.memory)
             + f" Measured on {where} when this report was written, on random images that lie on the device "
             f"already, after warm-up, each call waited for, in {NUM_ROUNDS} rounds that take all batch sizes "
             "and variants in turn, so that a machine that slows down slows all alike. Models have fresh "
@@ -133,13 +148,42 @@ def _said_of_ends(cases: Sequence[Case]) -> str:
     return f" Last batch size measured: {early}." if early else ""
 
 
-def _said_of_memory(device: torch.device) -> str:
+def _said_of_memory(device: torch.device, is_fresh: bool) -> str:
     if device.type == "cuda":
         return (
             "Peak memory is that of weights, inputs and everything in between at the best batch size, as the "
             "device's allocator counts it."
         )
-    return "Memory is measured on CUDA devices only: a processor's is that of the whole program."
+    if is_fresh:
+        return (
+            "Peak memory is the most that a process of its own held while it answered one batch (of the best "
+            "size), beyond what it held before it built the model: weights, inputs and everything in between."
+        )
+    return (
+        "Memory is measured on CUDA devices only, unless memory = true asks for a process for each model: "
+        "a processor's is that of the whole program."
+    )
+
+
+def _measure_memory(case: Case, subject: Subject, left_out: LeftOut) -> None:
+    """On CUDA the allocator has told already, model by model."""
+    if subject.device.type == "cuda" or case.run is None:
+        return
+    config = subject.config(case.run)
+    in_shape, num_classes = describe_dataset(config.data, subject.datasets.root, config.plugins)
+    try:
+        case.memory_mib = measure_fresh(
+            config.model, in_shape, num_classes, case.precision.name, (1, case.best_batch_size()),
+            num_threads=torch.get_num_threads(), plugins=config.plugins,
+        )  # fmt: skip
+    except CnnbenchError as error:
+        left_out.add(f"memory of {case.name}", error)
+
+
+def _costs(case: Case) -> Costs:
+    best = case.best_batch_size()
+    memory_one, memory_best = case.memory_mib.get(1), case.memory_mib.get(best)
+    return Costs(case.latency_ms().median, case.throughput(best).median, memory_one, memory_best)
 
 
 def _build(name: str, run: Run, subject: Subject) -> Case:
@@ -149,7 +193,7 @@ def _build(name: str, run: Run, subject: Subject) -> Case:
     precision = choose_precision(config.train.precision, subject.device)
     model = build_model(config.model, in_shape, num_classes, config.plugins)
     model = model.to(device=subject.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Case(name, model.eval(), in_shape, precision)
+    return Case(name, model.eval(), in_shape, precision, run)
 
 
 def measure(cases: Sequence[Case], max_batch_size: int, budget_seconds: float) -> None:

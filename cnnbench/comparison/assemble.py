@@ -153,6 +153,8 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         complete=len(variant.measurements) == len(variant.seeds),
         problems=tuple(variant.problems),
         measured=_estimate(variant, quantity),
+        skipped=variant.skipped is not None and not variant.measurements,
+        is_fixed=variant.is_fixed,
     )
 
 

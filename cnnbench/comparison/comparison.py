@@ -34,6 +34,8 @@ class Row:
     complete: bool  # every planned seed counts
     problems: tuple[str, ...]
     measured: Estimate | None  # the quantity that is compared
+    skipped: bool = False  # it could not be run here; `problems` says why
+    is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,12 @@ class Comparison:
 
     def _caution(self, measured: list[Row]) -> Iterator[str]:
         """What a single seed leaves open."""
-        single = [row.variant for row in measured if _estimate(row).num == 1]
+        single = [row.variant for row in measured if _estimate(row).num == 1 and not row.is_fixed]
+        if all(row.is_fixed for row in measured):
+            yield (
+                "Nothing was trained, so no seed can change these figures; intervals count which images "
+                f"happen to be in the {f'{self.metric.split} set' if self.metric.split else 'measurement'}."
+            )
         if not single or self.metric.split is None:
             return
         if len(single) == len(measured):

@@ -23,6 +23,7 @@ LEGEND = {
     "?": "not tested against it",
 }
 DASH = "–"
+SKIPPED = "skipped"
 
 
 def to_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -70,7 +71,7 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
                 *([row.recipe] if several else []),
                 row.variant,
                 str(row.num_seeds),
-                _text(metric, estimate),
+                SKIPPED if row.skipped else _text(metric, estimate),
                 MARKS[comparison.standing(row)],
                 _interval(metric, estimate),
                 *(_text(quantity, getattr(row, quantity.name)) for quantity in others),

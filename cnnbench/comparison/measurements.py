@@ -38,9 +38,17 @@ class VariantMeasurements:
     name: str
     seeds: list[int]
     config: dict[str, Any]
+    skipped: str | None = None  # why it could not be run
     measurements: list[Measurement] = field(default_factory=list)
     size: dict[str, float] = field(default_factory=dict)  # num_params and macs, known of diverged runs too
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no seed can change it: pretrained weights, their own head, and nothing trained."""
+        model, epochs = self.config.get("model", {}), self.config.get("train", {}).get("epochs")
+        own = bool(model.get("pretrained") or model.get("weights")) and model.get("head") != "new"
+        return own and epochs == 0
 
     def values(self, name: str) -> list[float]:
         """A quantity's values over the seeds that have it."""
@@ -80,18 +88,26 @@ def read_planned(directory: Path, name: str, plan: Sequence[Mapping[str, Any]]) 
 
 def _planned(entry: Mapping[str, Any]) -> VariantMeasurements:
     seeds = list(dict.fromkeys(int(seed) for seed in entry["seeds"]))
-    return VariantMeasurements(str(entry["name"]), seeds, with_defaults(entry["config"]))
+    config = with_defaults(entry["config"])
+    return VariantMeasurements(str(entry["name"]), seeds, config, entry.get("skipped"))
 
 
 def _read_variants(
     directory: Path, recipe: RecipeMeasurements, planned: Sequence[VariantMeasurements]
 ) -> RecipeMeasurements:
-    absent = [variant.name for variant in planned if not (directory / variant.name).is_dir()]
+    absent = [
+        variant.name
+        for variant in planned
+        if not (directory / variant.name).is_dir() and variant.skipped is None
+    ]
     if absent:
         recipe.problems.append(f"not trained yet, so not in the table: {', '.join(absent)}")
     for variant in planned:
         if variant.name not in absent:
-            _read_variant(directory / variant.name, variant)
+            if variant.skipped is not None:
+                variant.problems.append(f"skipped: {variant.skipped}")
+            if (directory / variant.name).is_dir():
+                _read_variant(directory / variant.name, variant)
             recipe.variants.append(variant)
     _name_mixtures(recipe)
     return recipe

@@ -24,13 +24,18 @@ class Survey(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as published: uint8 images (N, C, H, W), int64 targets (N,), class names."""
+    """A data set as published: uint8 images (N, C, H, W), int64 targets (N,), class names.
+
+    One that is `test_only` has no training images: those of test stand in their place, and nothing may
+    be trained on them.
+    """
 
     train_images: Tensor
     train_targets: Tensor
     test_images: Tensor
     test_targets: Tensor
     classes: tuple[str, ...]
+    test_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Dataset:
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    test_only: bool = False  # train and val are images of test: nothing may be trained on them
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

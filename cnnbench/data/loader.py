@@ -28,7 +28,10 @@ class Loader:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = True,
         plugins: Sequence[str] = (),
+        as_bytes: bool = False,
     ) -> None:
+        """`as_bytes`: inputs are the uint8 images themselves, for a model with a preprocessing of its own."""
+        self.as_bytes = as_bytes
         self.dataset = dataset.to(device)
         self.device, self.dtype, self.channels_last = device, dtype, channels_last
         self.batch_size = min(config.batch_size, len(dataset.train))
@@ -58,6 +61,8 @@ class Loader:
 
     def eval_batches(self, split: Split, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""
+        if self.as_bytes:  # the model works on larger images than these: no more at a time than in training
+            batch_size = min(batch_size, self.batch_size)
         split = split.to(self.device)  # no copy for the splits of `self.dataset`
         for start in range(0, len(split), batch_size):
             positions = torch.arange(start, min(start + batch_size, len(split)), device=self.device)
@@ -65,7 +70,9 @@ class Loader:
             yield self.normalize(images), targets
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format."""
+        """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format, or as they are."""
+        if self.as_bytes:
+            return images
         pixels = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), already so when channels last
         inputs = pixels.flatten(2).to(torch.float32)  # (B, H, W * C)
         torch.addcmul(self._shift, inputs, self._scale, out=inputs)

@@ -43,6 +43,7 @@ def prepare(source: Source, config: "DataConfig") -> Dataset:
         test=Split(test_images, test[1], torch.arange(len(test[1]))),
         mean=mean,
         std=std,
+        test_only=source.test_only,
     )
 
 

@@ -1,6 +1,7 @@
 """Models by the name and options a recipe gives them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from torch import nn
@@ -22,8 +23,32 @@ def build_model(
     target = catalog.target("model", config.name, tuple(plugins))
     options = config.options
     init = options.pop("init", None) if takes_init("model", target) else None
-    make = cast("type[nn.Module]", catalog.resolve(target))
+    make = cast("Callable[..., nn.Module]", catalog.resolve(target))
+    if catalog.is_library_model(config.name, plugins):
+        make = partial(make, config.name)
     model = make(in_shape, num_classes, **options)
     if init is not None:
         initialize(model, Init.model_validate(init))
     return model
+
+
+def begin(model: nn.Module, classes: Sequence[str]) -> None:
+    """Gives a model that brings weights of its own those weights; the others stay as they were built.
+
+    Raises CnnbenchError where they are not its own, WeightsAbsentError where they are not there.
+    """
+    take = getattr(model, "begin", None)
+    if take is not None:
+        take(classes)
+
+
+def takes_bytes(config: Named, plugins: Sequence[str] = ()) -> bool:
+    """Whether a model wants images as the bytes they are, having a preprocessing of its own."""
+    unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
+    return bool(getattr(unit, "takes_bytes", False))
+
+
+def brings_weights(config: Named, plugins: Sequence[str] = ()) -> bool:
+    """Whether `begin` has something to take: weights that may be absent or not fit."""
+    unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))
+    return hasattr(unit, "begin")

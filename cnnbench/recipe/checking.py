@@ -234,7 +234,7 @@ class Checker:
             target = catalog.target(kind, name, self.plugins)
             catalog.signature(target)
         except KeyError:
-            self.unknown(where, name, f"{kind} {{}}", catalog.names(kind, self.plugins))
+            self.unknown(where, name, f"{kind} {{}}", catalog.names_like(kind, name, self.plugins))
         except CnnbenchError as error:
             self.add(where, f"{kind} {name} cannot be used: {error}")
         else:

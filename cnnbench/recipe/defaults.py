@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnnbench import catalog
+from cnnbench.libraries import is_model
 from cnnbench.recipe.config import DataConfig, TrainConfig
 
 
@@ -33,7 +34,8 @@ def _fields(model: type[DataConfig] | type[TrainConfig]) -> dict[str, Any]:
 
 def _named(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """A unit with all its options; one of a plugin's or of nobody's stays as it is."""
-    if str(value.get("name")) not in catalog.KINDS[kind]:
+    name = str(value.get("name"))
+    if name not in catalog.KINDS[kind] and not (kind == "model" and is_model(name)):
         return dict(value)
-    known = [option for option in catalog.options(kind, str(value["name"])) if option.readable]
+    known = [option for option in catalog.options(kind, name) if option.readable]
     return {**{option.name: option.default for option in known if not option.required}, **value}

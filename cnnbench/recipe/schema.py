@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
+from cnnbench.libraries import LIBRARIES
 from cnnbench.recipe.config import (
     Check,
     Claim,
@@ -19,6 +20,7 @@ from cnnbench.recipe.config import Seeds as SeedList
 from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
+LIBRARY_PATTERN = f"^({'|'.join(LIBRARIES)})/"  # thousands of models: their names are checked on reading
 _LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping")}
 
 
@@ -77,23 +79,28 @@ def _table(properties: Schema, required: list[str] | None = None) -> Schema:
     }
 
 
-def _options(kind: str, name: str) -> Schema:
+def _options(kind: str, target: str) -> Schema:
     """Schema of each option, by name."""
-    model = catalog.options_model(catalog.target(kind, name), catalog.NOT_OPTIONS.get(kind, ()))
+    model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
     properties: Schema = model.model_json_schema()["properties"] if model.model_fields else {}
     return properties
+
+
+def _if_named(name: Schema, options: Schema, fixed: Schema) -> Schema:
+    """Where the name is such, only these options may stand beside it."""
+    return {
+        "if": {"required": ["name"], "properties": {"name": name}},
+        "then": {
+            "properties": {"name": True, **dict.fromkeys(fixed, True), **options},
+            "additionalProperties": False,
+        },
+    }
 
 
 def _by_name(kind: str, fixed: Schema) -> list[Schema]:
     """For each name of a kind: once it is chosen, only its options may stand beside it."""
     return [
-        {
-            "if": {"required": ["name"], "properties": {"name": {"const": name}}},
-            "then": {
-                "properties": {"name": True, **dict.fromkeys(fixed, True), **_options(kind, name)},
-                "additionalProperties": False,
-            },
-        }
+        _if_named({"const": name}, _options(kind, catalog.target(kind, name)), fixed)
         for name in catalog.names(kind)
     ]
 
@@ -105,9 +112,14 @@ def _described(kind: str) -> list[Schema]:
 
 def _unit(kind: str) -> Schema:
     """A name, or a table with a name and options; a variant's table may leave the name to the recipe."""
-    name = {"oneOf": _described(kind)}
+    name: Schema = {"oneOf": _described(kind)}
     beside: Schema = {"init": {"$ref": "#/$defs/init"}} if kind == "model" else {}
-    table = {"type": "object", "properties": {"name": name, **beside}, "allOf": _by_name(kind, beside)}
+    by_name = _by_name(kind, beside)
+    if kind == "model":
+        name["oneOf"].append({"type": "string", "pattern": LIBRARY_PATTERN})
+        options = _options(kind, catalog.LIBRARY_MODEL)
+        by_name.append(_if_named({"pattern": LIBRARY_PATTERN}, options, beside))
+    table = {"type": "object", "properties": {"name": name, **beside}, "allOf": by_name}
     return {"anyOf": [name, table]}
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from scipy import stats
 
-from cnnbench.analyses.accuracy_vs_cost import AccuracyVsCost, accuracy_of
+from cnnbench.analyses.accuracies import accuracy_of
+from cnnbench.analyses.accuracy_vs_cost import AccuracyVsCost
 from cnnbench.analyses.base import Subject
 
 

@@ -679,7 +679,7 @@ def test_schema_covers_the_catalog() -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     for kind, table in catalog.KINDS.items():
         unit = schema["$defs"]["data" if kind == "dataset" else kind]
-        assert set(table) <= {choice["const"] for choice in unit["anyOf"][0]["oneOf"]}
+        assert set(table) <= {choice.get("const") for choice in unit["anyOf"][0]["oneOf"]}
     resnet = next(
         rule["then"]["properties"]
         for rule in schema["$defs"]["model"]["anyOf"][1]["allOf"]
@@ -730,3 +730,45 @@ def test_toml_that_is_nested_too_deeply(write: Write) -> None:
 def test_a_variant_cannot_take_the_place_of_the_report(write: Write, name: str) -> None:
     with pytest.raises(RecipeError, match="the report writes"):
         load_recipe(write(GOOD.replace('"mlp"', f'"{name}"', 1)))
+
+
+# --- models of libraries
+
+
+def with_model(model: str) -> str:
+    return f'[data]\nname = "digits"\n[[variants]]\nname = "a"\nmodel = {model}\n'
+
+
+def test_a_model_of_a_library(write: Write) -> None:
+    path = write(with_model('{name = "timm/resnet50.tv_in1k", pretrained = true, head = "cifar10"}'))
+    (variant,) = load_recipe(path).variants
+    assert variant.model.name == "timm/resnet50.tv_in1k"
+    assert variant.model.options == {
+        "pretrained": True, "weights": None, "head": "cifar10", "image_size": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "near"),
+    [
+        ('"timm/resnet50.tv_in1l"', 'unknown model "timm/resnet50.tv_in1l"', "timm/resnet50.tv_in1k"),
+        ('"timm/resnt50"', 'unknown model "timm/resnt50"', "timm/resnet50"),
+        ('"torchvision/alexnt"', 'unknown model "torchvision/alexnt"', "torchvision/alexnet"),
+        ('{name = "timm/vgg16", pretraind = true}', "unknown key", "pretrained"),
+        ('{name = "timm/vgg16", head = "cifar"}', 'expected one of "new", "imagenet", "cifar10"', "cifar10"),
+    ],
+)
+def test_mistakes_in_a_model_of_a_library(write: Write, model: str, said: str, near: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(with_model(model)))
+    text = str(caught.value)
+    assert said.replace("unknown key", "unknown option") in text
+    assert f"did you mean '{near}'?" in text
+    assert ":5:" in text
+
+
+def test_schema_takes_models_of_libraries() -> None:
+    rules = recipe_schema()["$defs"]["model"]["anyOf"][1]["allOf"]
+    (rule,) = [each for each in rules if "pattern" in each["if"]["properties"]["name"]]
+    assert rule["if"]["properties"]["name"]["pattern"] == "^(timm|torchvision)/"
+    assert rule["then"]["properties"]["head"]["enum"] == ["new", "imagenet", "cifar10"]

@@ -1,0 +1,146 @@
+"""timm and torchvision behind one face: build a network, its preprocessing, its published weights."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from cnnbench.errors import CnnbenchError
+from cnnbench.libraries import split_name
+from cnnbench.models.preprocessing import Interpolation, Steps
+from cnnbench.models.weights import Published
+
+
+class Library(Protocol):
+    """One model of a library."""
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The network with fresh weights."""
+        ...
+
+    def num_classes(self) -> int:
+        """Of the published weights."""
+        ...
+
+    def steps(self) -> Steps:
+        """What the published weights want done to an image."""
+        ...
+
+    def published(self) -> Published: ...
+
+    def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of another layout in the network's own; errors of many kinds where there is no way."""
+        ...
+
+
+def open_library(name: str) -> Library:
+    """The model of this name. Raises CnnbenchError where the library does not have it."""
+    parts = split_name(name)
+    if parts is None:
+        raise CnnbenchError(f"{name} is no model of timm or torchvision")
+    library, model, weights = parts
+    return Timm(name, model, weights) if library == "timm" else Torchvision(name, model, weights)
+
+
+class Torchvision:
+    """A classifier of torchvision; without a name of weights, those it takes by default."""
+
+    def __init__(self, name: str, model: str, weights: str | None) -> None:
+        from torchvision.models import get_model_weights
+
+        self.name, self.model = name, model
+        try:
+            known = get_model_weights(model)
+            self.weights: Any = known[weights] if weights else known.DEFAULT
+        except (KeyError, ValueError) as error:
+            raise CnnbenchError(f"torchvision has no model or weights {name}: {error}") from error
+
+    def build(self, num_classes: int) -> nn.Module:
+        from torchvision.models import get_model
+
+        return cast("nn.Module", get_model(self.model, weights=None, num_classes=num_classes))
+
+    def num_classes(self) -> int:
+        return len(self.weights.meta["categories"])
+
+    def steps(self) -> Steps:
+        preset = self.weights.transforms()
+        (resize,), (crop,) = preset.resize_size, preset.crop_size
+        interpolation = _interpolation(self.name, preset.interpolation.value)
+        return Steps(resize, (crop, crop), interpolation, preset.mean, preset.std)
+
+    def published(self) -> Published:
+        return Published([self.weights.url.rpartition("/")[2]], self.weights.url)
+
+    def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return weights
+
+
+class Timm:
+    """A model of timm; without a name of weights, those it takes by default."""
+
+    def __init__(self, name: str, model: str, weights: str | None) -> None:
+        self.name = name
+        self.model = model if weights is None else f"{model}.{weights}"
+
+    def _config(self) -> Any:
+        """timm's settings of the published weights."""
+        from timm.models import get_pretrained_cfg
+
+        config = get_pretrained_cfg(self.model)
+        if config is None:
+            raise CnnbenchError(f"timm has no model or weights {self.name}")
+        return config
+
+    def build(self, num_classes: int) -> nn.Module:
+        return self._create(num_classes)
+
+    def _create(self, num_classes: int, **options: Any) -> nn.Module:
+        import timm
+
+        try:
+            return timm.create_model(self.model, num_classes=num_classes, **options)
+        except RuntimeError as error:
+            if "pretrained tag" not in str(error).lower():
+                raise
+            raise CnnbenchError(f"timm has no model or weights {self.name}: {error}") from error
+
+    def num_classes(self) -> int:
+        return int(self._config().num_classes)
+
+    def steps(self) -> Steps:
+        config = self._config()
+        if config.crop_mode == "border" or config.input_size[0] != 3:
+            raise CnnbenchError(f"{self.name} prepares its images in a way that is not supported here")
+        height, width = config.input_size[1:]
+        scaled = (math.floor(height / config.crop_pct), math.floor(width / config.crop_pct))
+        exact = config.crop_mode == "squash" or scaled[0] != scaled[1]
+        interpolation = _interpolation(self.name, config.interpolation)
+        return Steps(scaled if exact else scaled[0], (height, width), interpolation, config.mean, config.std)
+
+    def published(self) -> Published:
+        config = self._config()
+        files = [f"{self.name.removeprefix('timm/')}{suffix}" for suffix in (".safetensors", ".pth")]
+        if config.url:
+            files.insert(0, config.url.rpartition("/")[2])
+        if not config.hf_hub_id:
+            return Published(files, config.url or "")
+        repository = config.hf_hub_id
+        if repository.endswith("/"):  # a family's account: the model's own name follows
+            repository += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+        return Published(
+            files, f"https://huggingface.co/{repository}/resolve/main/model.safetensors", repository
+        )
+
+    def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """As timm itself does it with what it downloads."""
+        overlay = {"state_dict": dict(weights), "num_classes": self.num_classes()}
+        network = self._create(self.num_classes(), pretrained=True, pretrained_cfg_overlay=overlay)
+        return network.state_dict()
+
+
+def _interpolation(name: str, mode: str) -> Interpolation:
+    if mode not in ("bilinear", "bicubic"):
+        raise CnnbenchError(f"{name} resizes its images by {mode!r}, which is not supported here")
+    return cast("Interpolation", mode)

@@ -1,0 +1,176 @@
+"""Files of pretrained weights: where they lie, and reading them so that nothing in them can run."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import torch
+from torch import Tensor
+
+from cnnbench.errors import CnnbenchError
+
+TIMEOUT_SECONDS = 5.0  # to learn whether a server answers at all
+MOST_NAMED = 3  # tensors in a message
+
+
+class WeightsAbsentError(CnnbenchError):
+    """Weights that are not on this machine: the variant is skipped, the others go on."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where weights are published: names the file may have, the address, Hugging Face's repository."""
+
+    files: Sequence[str]
+    url: str
+    repository: str | None = None
+
+
+def folders() -> list[Path]:
+    """Where weights are looked for by the name of their file, in this order."""
+    own = os.environ.get("CNNBENCH_WEIGHTS")
+    data = Path(os.environ.get("CNNBENCH_DATA") or "data").expanduser() / "weights"
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    return [*([Path(own).expanduser()] if own else []), data, hub]
+
+
+def find_file(name: str, asked_by: str) -> Path:
+    """The file of `weights = "name"`: as a path, else by name in `folders`. Raises WeightsAbsentError."""
+    given = Path(name).expanduser()
+    places = [given] if given.is_absolute() else [given, *(folder / name for folder in folders())]
+    for path in places:
+        if path.is_file():
+            return path
+    looked = ", ".join(str(path.absolute()) for path in places)
+    raise WeightsAbsentError(f"the weights of {asked_by} are missing: there is no file {looked}{_hint()}")
+
+
+def find_published(published: Published, asked_by: str) -> Path:
+    """The file of `pretrained = true`, downloaded where no cache has it. Raises WeightsAbsentError."""
+    for folder in folders():
+        for name in published.files:
+            if (folder / name).is_file():
+                return folder / name
+    looked = [str(folder) for folder in folders()]
+    if published.repository is not None:
+        from huggingface_hub import constants, try_to_load_from_cache
+
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            cached = try_to_load_from_cache(published.repository, name)
+            if isinstance(cached, str):
+                return Path(cached)
+        looked.append(f"the Hugging Face cache {constants.HF_HUB_CACHE} ({published.repository})")
+    try:
+        return _download(published)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = _reason(error)
+    raise WeightsAbsentError(
+        f"the weights of {asked_by} are missing: none of {', '.join(published.files)} in "
+        f"{', '.join(looked)}, and {published.url} cannot be downloaded ({reason}){_hint()}"
+    )
+
+
+def _hint() -> str:
+    set_ = "" if os.environ.get("CNNBENCH_WEIGHTS") else ", which is not set"
+    return f"; put the file into a folder and name that in the environment variable CNNBENCH_WEIGHTS{set_}"
+
+
+def _download(published: Published) -> Path:
+    """Fetches the file into the library's own cache; OSError and its kin where that fails."""
+    for variable in ("CNNBENCH_OFFLINE", "HF_HUB_OFFLINE"):
+        if os.environ.get(variable, "0").lower() not in ("", "0", "false", "no", "off"):
+            raise OSError(f"{variable} forbids it")
+    with urlopen(Request(published.url, method="HEAD"), timeout=TIMEOUT_SECONDS):
+        pass  # answers in time, so that the download below does not try again and again
+    if published.repository is not None:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(published.repository, "model.safetensors"))
+    target = Path(torch.hub.get_dir()) / "checkpoints" / published.files[0]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = target.stem.rpartition("-")[2]  # torchvision's files are named by the start of their SHA-256
+    torch.hub.download_url_to_file(published.url, str(target), prefix, progress=False)
+    return target
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"the server says {error.code} {error.reason}"
+    if isinstance(error, URLError):
+        error = error.reason if isinstance(error.reason, Exception) else error
+    if isinstance(error, TimeoutError | socket.gaierror | ConnectionError):
+        return "no network" if isinstance(error, socket.gaierror) else f"no answer: {error}"
+    return str(error) or type(error).__name__
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or of one that torch.save wrote, on the CPU.
+
+    Only tensors and plain containers are read: a file that holds anything else is refused, and nothing
+    in it runs.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CnnbenchError(f"{path} is no safetensors file, or cut short: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise CnnbenchError(
+            f"{path} is refused, and nothing in it was run: it holds more than tensors, or is no file of "
+            "weights; save the model's state_dict, or use .safetensors"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CnnbenchError(
+            f"{path} cannot be read as weights: it is cut short or no file of them"
+        ) from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors by name, also where a checkpoint holds them under `state_dict` or `model`."""
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise CnnbenchError(f"{path} holds no state_dict: tensors by name were expected")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CnnbenchError(f"{path} holds no state_dict: {_some(others)} is no tensor")
+    return {str(key): value for key, value in content.items()}
+
+
+def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """What keeps these tensors from being the wanted ones, or None where they are."""
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    shapes = [
+        f"{name} is {_shape(found[name])} instead of {_shape(wanted[name])}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    problems = [
+        f"{what} {_some(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        if names
+    ]
+    return "; ".join(problems) or None
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "a number"
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + rest
