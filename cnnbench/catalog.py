@@ -49,6 +49,8 @@ DATASETS = {
     "mnist": "cnnbench.data.mnist:load",
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
     "digits": "cnnbench.data.digits:load",
+    "lunar": "cnnbench.data.lunar:load",
+    "lunar_synthetic": "cnnbench.data.lunar_synthetic:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
 OPTIMIZERS = {
