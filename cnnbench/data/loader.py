@@ -48,13 +48,18 @@ class Loader:
         return max(1, len(self.dataset.train) // self.batch_size)
 
     def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalized inputs (B, C, H, W) and targets (B,) of one epoch, in its own order."""
+        """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order."""
         train = self.dataset.train
         order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER)).to(self.device)
         for step in range(self.num_train_steps):
             positions = order[step * self.batch_size : (step + 1) * self.batch_size]
             images, targets = train.gather(positions)
-            yield self.normalize(self.augment(images, _generator(seed, epoch, step + 1))), targets
+            generator = _generator(seed, epoch, step + 1)
+            if self.dataset.task == "segmentation":
+                images, targets = self.augment.with_masks(images, targets, generator)
+            else:
+                images = self.augment(images, generator)
+            yield self.normalize(images), targets
 
     def eval_batches(self, split: Split, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""
