@@ -43,6 +43,7 @@ MODELS = {
     "cnn": "cnnbench.models.cnn:CNN",
     "resnet": "cnnbench.models.resnet:ResNet",
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
+    "unet": "cnnbench.models.unet:UNet",
 }
 DATASETS = {
     "cifar10": "cnnbench.data.cifar10:load",

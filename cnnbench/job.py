@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cnnbench import memory
-from cnnbench.data.base import Dataset
+from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.inference import measure_inference
@@ -20,8 +20,9 @@ from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run, differences
+from cnnbench.tasks import Task, make_task
 from cnnbench.threads import threads_for
-from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, evaluate, fit
+from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, calibrate, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
             try:
                 yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
-                result = describe(state, summary, loader, precision)
+                result = describe(state, summary, loader, precision, make_task(dataset.task, config.train))
                 run.finish(result | {"status": "diverged", "message": str(error)}, None, None)
             else:
-                finish(run, state, summary, loader, precision)
+                finish(run, state, summary, loader, precision, make_task(dataset.task, config.train))
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
@@ -99,7 +100,7 @@ def resume(run: Run, state: TrainingState, conditions: dict[str, str]) -> Iterat
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
         yield Resumed(state.rows[-1].epoch)
-    run.write_history([asdict(row) for row in state.rows], state.probes)
+    run.write_history([row.as_row() for row in state.rows], state.probes)
 
 
 def take(state: TrainingState, saved: dict[str, Any]) -> bool:
@@ -124,45 +125,61 @@ def train(
     """Trains to the last epoch, each one on disk before it is told."""
     for event in fit(state, loader, config.train, precision, seed=config.seed):
         if isinstance(event, Epoch):
-            run.write_history([asdict(row) for row in state.rows], state.probes)
+            run.write_history([row.as_row() for row in state.rows], state.probes)
             run.save_state(state.state_dict() | {"conditions": conditions})
         yield event
 
 
-def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> None:
+def finish(
+    run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+) -> None:
     """Measures the best weights on all three splits; the test split is read here, once."""
     dataset = loader.dataset
     state.model.load_state_dict(state.best_weights)
+    task = calibrate(state.model, loader, precision, task)
     train, val, test = (
-        evaluate(state.model, loader, split, precision)
+        evaluate(state.model, loader, split, precision, task)
         for split in (dataset.train, dataset.val, dataset.test)
     )
-    result = describe(state, summary, loader, precision) | {
+    result = describe(state, summary, loader, precision, task) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(train=train, val=val, test=test),
         **asdict(measure_inference(state.model, dataset.in_shape, precision)),
     }
     small = torch.int16 if dataset.num_classes <= 32_767 else torch.int32
+    if dataset.task == "segmentation":
+        small = torch.uint8
     predictions = {
         "val_predictions": val.predictions.to(small).numpy(),
         "val_targets": val.targets.to(small).numpy(),
         "test_predictions": test.predictions.to(small).numpy(),
         "test_targets": test.targets.to(small).numpy(),
     }
-    run.finish(result, predictions, state.best_weights)
+    run.finish(result, predictions | groups_of(val=dataset.val, test=dataset.test), state.best_weights)
+
+
+def groups_of(**splits: Split) -> dict[str, Any]:
+    """val_groups and so on: which images show one thing, where the data set says so."""
+    return {
+        f"{name}_groups": groups.numpy()
+        for name, split in splits.items()
+        if (groups := split.all_groups()) is not None
+    }
 
 
 def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
     """train_loss, train_accuracy, val_loss and so on."""
     return {
-        f"{split}_{name}": getattr(evaluation, name)
+        f"{split}_{name}": value
         for split, evaluation in evaluations.items()
-        for name in ("loss", "accuracy")
+        for name, value in {"loss": evaluation.loss, **evaluation.measures}.items()
     }
 
 
-def describe(state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> dict[str, Any]:
+def describe(
+    state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
     device = loader.device
     return {
@@ -171,6 +188,7 @@ def describe(state: TrainingState, summary: Summary, loader: Loader, precision: 
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "epochs": state.rows[-1].epoch,
         "best_epoch": state.best_epoch,
+        **task.described(),
         "metrics": {},
         "classes": list(loader.dataset.classes),
         "num_params": summary.num_params,

@@ -25,6 +25,7 @@ Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "ta
 Attention = Literal["none", "se"]
 Conv = Literal["standard", "scaled"]
 Norm = Literal["batch", "group", "layer", "none"]
+Down = Literal["max", "stride"]
 Pool = Literal["max", "avg", "lp", "none"]
 Block = Literal["basic", "bottleneck"]
 Stem = Literal["3x3", "7x7"]

@@ -1,6 +1,7 @@
 """What is measured of a model at every row of its history: how large the gradients of each layer are."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from cnnbench.data.loader import Loader
 from cnnbench.precision import Precision
 
+LossFunction = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> mean over the batch
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
@@ -22,11 +24,15 @@ def probe_batch(loader: Loader) -> tuple[Tensor, Tensor]:
 
 
 def gradients_by_layer(
-    model: nn.Module, inputs: Tensor, targets: Tensor, precision: Precision
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    precision: Precision,
+    loss_of: LossFunction = F.cross_entropy,
 ) -> dict[str, dict[str, float | None]]:
     """L2 norm and mean absolute value of the gradient of each layer's weight, by the layer's name.
 
-    The loss is the mean cross entropy of the batch; norms use the batch's own statistics, as in training,
+    The loss is the mean over the batch, without label smoothing; norms use the batch's own statistics, as in training,
     and dropout is off. Nothing of the model is changed. A value that is not finite is None.
     """
     weights = {
@@ -45,7 +51,7 @@ def gradients_by_layer(
     try:
         with precision.autocast():
             logits = model(inputs)
-        loss = F.cross_entropy(logits.float(), targets)
+        loss = loss_of(logits.float(), targets)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     finally:
         model.train(was_training)
@@ -66,7 +72,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def probe(model: nn.Module, loader: Loader, precision: Precision, epoch: int) -> dict[str, Any]:
+def probe(
+    model: nn.Module,
+    loader: Loader,
+    precision: Precision,
+    epoch: int,
+    loss_of: LossFunction = F.cross_entropy,
+) -> dict[str, Any]:
     """One line of probes.jsonl."""
     inputs, targets = probe_batch(loader)
-    return {"epoch": epoch, "gradients": gradients_by_layer(model, inputs, targets, precision)}
+    return {"epoch": epoch, "gradients": gradients_by_layer(model, inputs, targets, precision, loss_of)}

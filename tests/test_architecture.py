@@ -14,7 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
     "errors options files seeds signatures catalog recipe",
-    "models data tasks metrics statistics precision memory threads optimizers schedules",
+    "measures",
+    "models data metrics statistics precision memory threads optimizers schedules",
+    "tasks",
     "probes training inference runs matching plan",
     "analyses comparison console",
     "job report publish runner",
@@ -37,7 +39,7 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "statistics runs matching comparison console report publish runner arguments interrupts listing views "
+    "measures statistics runs matching comparison console report publish runner arguments interrupts listing views "
     "cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}

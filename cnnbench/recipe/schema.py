@@ -5,17 +5,19 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
-from cnnbench.recipe.config import Claim, DataConfig, EarlyStopping, Limits, MatchParams, TrainConfig
+from cnnbench.recipe.config import Claim, DataConfig, EarlyStopping, Limits, Loss, MatchParams, TrainConfig
 from cnnbench.recipe.config import Seeds as SeedList
 
 Schema = dict[str, Any]
-_LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping")}
+_LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping", "loss")}
 
 
 def recipe_schema() -> Schema:
     """JSON Schema (draft 2020-12) of a recipe: every section, every name of the catalog and its options."""
     definitions = {kind: _unit(kind) for kind in catalog.KINDS if kind != "dataset"}
     definitions["early_stopping"] = _table(EarlyStopping.model_json_schema()["properties"], ["patience"])
+    weights = Loss.model_json_schema()["properties"]
+    definitions["loss"] = {"anyOf": [{"enum": list(weights)}, _table(weights)]}
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])
     definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])
     claim = Claim.model_json_schema()

@@ -19,7 +19,9 @@ SAME: dict[str, list[dict[str, Any]]] = {
     "reflected": [PAD | {"border_mode": 4, "position": "random"}],
     "pad and crop": [PAD, CROP | {"width": 16}],
     "crop that pads": [CROP | {"width": 20, "pad_if_needed": True}],
-    "shift, scale, rotate": [{"name": "Affine", "translate_percent": [-0.1, 0.1], "rotate": [-9, 9], "interpolation": 0, "p": 1.0}],
+    "shift, rotate": [
+        {"name": "Affine", "translate_percent": [-0.1, 0.1], "rotate": [-9, 9], "interpolation": 0, "p": 1.0}
+    ],
     "scale": [
         {"name": "Affine", "scale": [0.8, 1.2], "rotate": [-20, 20], "interpolation": 0, "p": 1.0}
     ],
