@@ -32,8 +32,8 @@ def gradients_by_layer(
 ) -> dict[str, dict[str, float | None]]:
     """L2 norm and mean absolute value of the gradient of each layer's weight, by the layer's name.
 
-    The loss is the mean over the batch, without label smoothing; norms use the batch's own statistics, as in training,
-    and dropout is off. Nothing of the model is changed. A value that is not finite is None.
+    The loss is the mean over the batch, without label smoothing; norms use the batch's own statistics, as in
+    training, and dropout is off. Nothing of the model is changed. A value that is not finite is None.
     """
     weights = {
         name: module.weight

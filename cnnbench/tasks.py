@@ -138,8 +138,8 @@ def check_task(
         wanted = (1, *in_shape[1:])
         if tuple(output_shape) != wanted:
             raise CnnbenchError(
-                f"the data has masks, so the model must put out {'×'.join(map(str, wanted))} (channels, height, "
-                f'width), not {output}: take one for segmentation, such as "unet"'
+                f"the data has masks, so the model must put out {'×'.join(map(str, wanted))} (channels, "
+                f'height, width), not {output}: take one for segmentation, such as "unet"'
             )
         if config.label_smoothing:
             raise CnnbenchError("train.label_smoothing is for classification, but the data has masks")

@@ -39,7 +39,8 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "measures statistics runs matching comparison console report publish runner arguments interrupts listing views "
+    "measures "
+    "statistics runs matching comparison console report publish runner arguments interrupts listing views "
     "cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}

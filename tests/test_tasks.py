@@ -92,7 +92,7 @@ def test_predictions_reach_the_threshold() -> None:
 def test_the_threshold_is_the_best_of_all_candidates() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = (torch.rand(6, 24, 24, generator=generator) < 0.15).to(torch.uint8)
-    logits = 2 * torch.randn(6, 1, 24, 24, generator=generator) + 3 * truth[:, None].float() - 2.5
+    logits = 2 * torch.randn(6, 1, 24, 24, generator=generator) + 3 * truth[:, None].float() - 3.5
     task = Segmentation()
     tried = {
         place / 20: metrics.binary(

@@ -1,13 +1,20 @@
-"""Accuracy against what it costs: parameters, multiply-adds, training time."""
+"""Accuracy (of masks IoU) against what it costs: parameters, multiply-adds, training time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
 from cnnbench.runs import DamagedError, Run
-from cnnbench.statistics import Estimate, binomial_interval, mean_interval
+from cnnbench.statistics import (
+    Estimate,
+    binomial_interval,
+    image_interval,
+    mean_interval,
+    scores_of_masks,
+)
 
 COSTS = (
     ("num_params", "accuracy_vs_parameters", "parameters", "parameters"),
@@ -27,13 +34,13 @@ class Point:
     high: float | None
 
 
-def accuracy_of(runs: Sequence[Run]) -> Estimate | None:
-    """Test accuracy as a fraction, with the interval over seeds, or of one seed the binomial interval.
+def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | None:
+    """The measure on test as a fraction, with the interval over seeds, or of one seed that over images.
 
-    None where no run has a test accuracy.
+    None where no run has it.
     """
     measured = [
-        (run, value) for run in runs if (value := _result(run)["metrics"].get("test_accuracy")) is not None
+        (run, value) for run in runs if (value := _result(run)["metrics"].get(f"test_{measure}")) is not None
     ]
     if not measured:
         return None
@@ -44,7 +51,10 @@ def accuracy_of(runs: Sequence[Run]) -> Estimate | None:
         arrays = run.predictions()
     except DamagedError:
         return Estimate(value, None, None, None, 1)
-    right = arrays["test_predictions"] == arrays["test_targets"]
+    predicted, targets = arrays["test_predictions"], arrays["test_targets"]
+    if targets.ndim > 1:
+        return image_interval(scores_of_masks(predicted, targets, arrays.get("test_groups"))[measure])
+    right = predicted == targets
     return binomial_interval(int(right.sum()), len(right))
 
 
@@ -53,7 +63,9 @@ class AccuracyVsCost(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure]:
         """Yields one picture per cost that is known for at least one variant."""
-        accuracies = {name: accuracy_of(runs) for name, runs in subject.trained().items()}
+        measure = subject.leading()
+        word = measures.label(measure)
+        accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
             points = []
             styles = []
@@ -65,20 +77,23 @@ class AccuracyVsCost(Analysis):
             if points:
                 yield Figure(
                     name=file_name,
-                    title=f"Test accuracy against {words}",
-                    caption=_caption(points, accuracies, words) + subject.diverged_note(),
-                    figure=plots.cost_plot(points, x_label=axis, styles=styles),
+                    title=f"Test {word} against {words}",
+                    caption=_caption(points, accuracies, words, measure) + subject.diverged_note(),
+                    figure=plots.cost_plot(points, x_label=axis, y_label=f"test {word} (%)", styles=styles),
                 )
 
 
-def _caption(points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str) -> str:
+def _caption(
+    points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str, measure: str
+) -> str:
     several = any(estimate is not None and estimate.num > 1 for estimate in accuracies.values())
     single = any(estimate is not None and estimate.num == 1 for estimate in accuracies.values())
     kinds = []
     if several:
         kinds.append("Student's t over seeds (the luck of training)")
     if single:
-        kinds.append("binomial where there is one seed (the luck of the test images)")
+        how = "binomial" if measure == "accuracy" else "over images"
+        kinds.append(f"{how} where there is one seed (the luck of the test images)")
     front = plots.pareto_front([point.x for point in points], [point.mean for point in points])
     text = f"Error bars are 95 % intervals: {'; '.join(kinds)}."
     if len(points) > 1:

@@ -26,8 +26,8 @@ class Confusions:
 
 
 def count_confusions(targets: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
-    """How many images of each true class (row) were predicted as each class (column); both inputs (N,)."""
-    cells = targets.astype(np.int64) * num_classes + predictions.astype(np.int64)
+    """How many images (of masks: pixels) of each true class (row) were predicted as each class (column)."""
+    cells = targets.ravel().astype(np.int64) * num_classes + predictions.ravel().astype(np.int64)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

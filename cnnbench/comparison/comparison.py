@@ -34,6 +34,12 @@ class Row:
     complete: bool  # every planned seed counts
     problems: tuple[str, ...]
     measured: Estimate | None  # the quantity that is compared
+    more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
+
+    def estimate(self, name: str) -> Estimate | None:
+        """What is known of a quantity over the seeds: `test_accuracy`, `test_iou`, `train_seconds`."""
+        known: Estimate | None = self.more.get(name) or getattr(self, name, None)
+        return known
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,9 @@ class Comparison:
         """Accuracy per parameter and per second: the variants that nothing cheaper matches."""
         if all(self.standing(row) in ("best", "tied") for row in measured):
             return  # a better mean within the noise pays for nothing
-        better = "more accurate" if self.metric.is_proportion else f"better in {self.metric.label}"
+        better = (
+            "more accurate" if self.metric.name.endswith("accuracy") else f"better in {self.metric.label}"
+        )
         for name, start, cheaper in (
             ("num_params", "Per parameter", "smaller"),
             ("train_seconds", "Per second of training", "faster"),

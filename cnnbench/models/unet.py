@@ -1,6 +1,6 @@
 """U-Net (Ronneberger et al. 2015, "U-Net: Convolutional networks for biomedical image segmentation").
 
-Convolutions are padded, so that the mask has the size of the image, and normalized, which the paper did not have.
+Unlike there, convolutions are padded, so that the mask has the size of the image, and normalized.
 """
 
 from itertools import pairwise
@@ -34,7 +34,7 @@ class DoubleConv(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size by a transposed convolution, joined with the skip of that size, then two convolutions."""
+    """Twice the size by a transposed convolution, joined with the skip of that size, and a DoubleConv."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm, activation: Activation) -> None:
         super().__init__()

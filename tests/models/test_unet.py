@@ -1,5 +1,7 @@
 """U-Net: its size counted by hand, its shapes, and that its skips carry detail."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -17,10 +19,7 @@ def params_by_hand(widths: list[int], in_channels: int = 3) -> int:
         return 9 * before * after + 9 * after * after + 4 * after
 
     down = sum(double(before, after) for before, after in zip([in_channels, *widths], widths, strict=False))
-    up = sum(
-        4 * below * above + above + double(2 * above, above)
-        for above, below in zip(widths, widths[1:], strict=False)
-    )
+    up = sum(4 * below * above + above + double(2 * above, above) for above, below in pairwise(widths))
     return down + up + widths[0] + 1
 
 
