@@ -84,6 +84,7 @@ ANALYSES = {
     "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
     "activations": "cnnbench.analyses.activations:Activations",
     "feature_maps": "cnnbench.analyses.feature_maps:FeatureMaps",
+    "segmentation_examples": "cnnbench.analyses.segmentation_examples:SegmentationExamples",
     "filters": "cnnbench.analyses.filters:Filters",
     "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
     "inference": "cnnbench.analyses.inference:Inference",

@@ -23,6 +23,7 @@ class Confusions:
     classes: dict[str, Sequence[str]]
     counts: dict[str, list[Counts]]
     note: str
+    unit: str = "images"  # what is counted
 
 
 def count_confusions(targets: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
@@ -49,7 +50,7 @@ def read_confusions(subject: Subject) -> Confusions:
     note = subject.diverged_note()
     if unreadable:
         note += f" Predictions could not be read, so not counted: {', '.join(unreadable)}."
-    return Confusions(classes, counts, note)
+    return Confusions(classes, counts, note, "pixels" if subject.leading() == "iou" else "images")
 
 
 def of_equal_classes(classes: Mapping[str, Sequence[str]]) -> list[list[str]]:

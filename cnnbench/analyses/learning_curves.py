@@ -1,4 +1,4 @@
-"""Learning curves: loss and accuracy (of masks IoU) by epoch, train and validation, with the spread over seeds."""
+"""Learning curves: loss and accuracy (of masks IoU) by epoch, train and validation, over all seeds."""
 
 import math
 from collections.abc import Iterator, Sequence
