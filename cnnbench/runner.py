@@ -124,7 +124,7 @@ def iterate_recipe(
     datasets = Datasets(root, recipe.plugins)
     recipe = solve(recipe, root)
     describe_plan(recipe, root)  # a model that cannot be built or is too large shows here, before training
-    try_out(recipe, datasets, target)
+    yield from map(Notice, try_out(recipe, datasets, target))
     write_plan(recipe, directory, command)
     failures: list[Failed] = []
     configs = recipe.run_configs()
@@ -176,21 +176,28 @@ def report_recipe(
     return report(recipe, directory, Datasets(data_root(data_dir), recipe.plugins), choose_device(device), [])
 
 
-def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> None:
-    """Raises now what would end the recipe hours later: unusable data, augmentation or precision."""
+def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> list[str]:
+    """Raises now what would end the recipe hours later: unusable data, augmentation or precision.
+
+    Returns what the data sets have to say, such as which files were left out.
+    """
     from cnnbench.data.loader import Loader
     from cnnbench.precision import choose_precision
 
     tried = set()
+    notes: dict[str, None] = {}
     for config in recipe.run_configs():
         if config.variant in tried:
             continue
         tried.add(config.variant)
         try:
             choose_precision(config.train.precision, device)
-            Loader(datasets.load(config.data), config.data, device, plugins=config.plugins)
+            dataset = datasets.load(config.data)
+            Loader(dataset, config.data, device, plugins=config.plugins)
         except CnnbenchError as error:
             raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+        notes |= dict.fromkeys(dataset.notes)
+    return list(notes)
 
 
 def decide_runs(
