@@ -136,7 +136,8 @@ def draw(masks: Masks, rows: Sequence[int]) -> Any:
         lines = [
             f"test image {index}",
             f"IoU {100 * measures.ratio('iou', counts):.1f} %",
-            f"share {100 * target.mean():.1f} %, found {100 * prediction.mean():.1f} %",
+            f"true share {100 * target.mean():.1f} %",
+            f"found {100 * prediction.mean():.1f} %",
         ]
         for line, text in enumerate(lines):
             sheet.text(left, text, above=-0.14 * (line + 1), size=plots.SMALL_SIZE)

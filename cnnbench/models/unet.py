@@ -72,8 +72,9 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(
             Up(below, above, norm, activation) for below, above in pairwise(widths[::-1])
         )
-        self.head = nn.Conv2d(widths[0], 1 if num_classes == 2 else num_classes, 1)
         layers.init_he(self)
+        # by PyTorch's own rule: with a fan-out of 1, He's would begin with logits far from 0
+        self.head = nn.Conv2d(widths[0], 1 if num_classes == 2 else num_classes, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         *skips, outputs = self.encoder(inputs)

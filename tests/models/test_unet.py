@@ -87,6 +87,12 @@ def test_multiply_adds_of_the_first_convolution() -> None:
     assert summary.output_shape == (1, 128, 128)
 
 
+def test_training_begins_near_one_half() -> None:
+    torch.manual_seed(0)
+    logits = UNet((3, 32, 32), 2)(torch.randn(4, 3, 32, 32))
+    assert logits.std() < 1
+
+
 def test_a_size_that_cannot_be_halved() -> None:
     with pytest.raises(CnnbenchError, match=r"5 levels halve an image 4 times, but 8×8 is no multiple of 16"):
         UNet((1, 8, 8), 2)
