@@ -14,7 +14,7 @@ from cnnbench import memory
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
-from cnnbench.inference import measure_inference
+from cnnbench.inference import BATCH_SIZE, MASKS_BATCH_SIZE, measure_inference
 from cnnbench.models import build_model
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
@@ -141,11 +141,12 @@ def finish(
         evaluate(state.model, loader, split, precision, task)
         for split in (dataset.train, dataset.val, dataset.test)
     )
+    batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
     result = describe(state, summary, loader, precision, task) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(train=train, val=val, test=test),
-        **asdict(measure_inference(state.model, dataset.in_shape, precision)),
+        **asdict(measure_inference(state.model, dataset.in_shape, precision, batch_size)),
     }
     small = torch.int16 if dataset.num_classes <= 32_767 else torch.int32
     if dataset.task == "segmentation":

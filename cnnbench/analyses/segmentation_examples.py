@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from cnnbench.analyses.opening import LeftOut
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count
 from cnnbench.runs import DamagedError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MplFigure
 
 MOST_IMAGES = 8
 # Okabe and Ito (2008): orange and blue are told apart by the color-blind too
@@ -103,14 +106,14 @@ def choose(targets: NDArray[Any], num_images: int) -> list[int]:
 
 def disagreement(pixels: Pixels, target: NDArray[Any], prediction: NDArray[Any]) -> Pixels:
     """The image (H, W, 3), dark and grey, under the colors of FOUND, MISSED and WRONGLY_FOUND."""
-    picture = (as_picture(pixels).mean(2, keepdims=True) * 0.45).repeat(3, axis=2).astype(np.uint8)
+    picture: Pixels = (as_picture(pixels).mean(2, keepdims=True) * 0.45).repeat(3, axis=2).astype(np.uint8)
     picture[(target == 1) & (prediction == 1)] = FOUND
     picture[(target == 1) & (prediction == 0)] = MISSED
     picture[(target == 0) & (prediction == 1)] = WRONGLY_FOUND
     return picture
 
 
-def draw(masks: Masks, rows: Sequence[int]) -> Any:
+def draw(masks: Masks, rows: Sequence[int]) -> "MplFigure":
     """One line for each image."""
     sheet = Sheet()
     sheet.heading(masks.variant, "white: found    orange: missed    blue: wrongly found")

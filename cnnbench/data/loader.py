@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from cnnbench.data.augment import Augment
-from cnnbench.data.base import Dataset, Split
+from cnnbench.data.base import Dataset, Split, TaskName
 from cnnbench.errors import CnnbenchError
 from cnnbench.seeds import mix
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import DataConfig
 
+# Nets for masks keep the activations of every level at full size until the end: fewer images at a time.
+EVAL_BATCH: dict[TaskName, int] = {"classification": 512, "segmentation": 32}
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
 
 
@@ -61,8 +63,9 @@ class Loader:
                 images = self.augment(images, generator)
             yield self.normalize(images), targets
 
-    def eval_batches(self, split: Split, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+    def eval_batches(self, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""
+        batch_size = batch_size or EVAL_BATCH[self.dataset.task]
         split = split.to(self.device)  # no copy for the splits of `self.dataset`
         for start in range(0, len(split), batch_size):
             positions = torch.arange(start, min(start + batch_size, len(split)), device=self.device)
