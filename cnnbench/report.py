@@ -282,6 +282,8 @@ def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str],
     """Flat settings by variant, the keys on which all agree, and the others."""
     flat = [flatten(variant["config"]) for variant in plan["variants"]]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    # unset in one variant and a table in another: the table's own keys say so
+    keys = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
     same = [key for key in keys if all(settings.get(key) == flat[0].get(key) for settings in flat)]
     return flat, same, [key for key in keys if key not in same]
 

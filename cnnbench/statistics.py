@@ -45,7 +45,7 @@ class PairedTest:
 
     def turned(self) -> "PairedTest":
         """The same test of b - a."""
-        return PairedTest(-self.difference, -self.high, -self.low, self.p_value, self.method)
+        return PairedTest(0.0 - self.difference, 0.0 - self.high, 0.0 - self.low, self.p_value, self.method)
 
 
 def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:

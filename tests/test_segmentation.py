@@ -36,8 +36,7 @@ lr = 3e-3
 name = "bce"
 train = {loss = "bce"}
 [[variants]]
-name = "both"
-train = {loss = {bce = 0.5, dice = 0.5}}
+name = "both"  # by default bce and dice, half each
 """
 
 
