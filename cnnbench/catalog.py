@@ -46,6 +46,7 @@ MODELS = {
     "resnet": "cnnbench.models.resnet:ResNet",
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
     "conv_stack": "cnnbench.models.conv_stack:ConvStack",
+    "unet": "cnnbench.models.unet:UNet",
 }
 LIBRARY_MODEL = "cnnbench.models.pretrained:Pretrained"  # timm/NAME and torchvision/NAME
 DATASETS = {
@@ -55,6 +56,8 @@ DATASETS = {
     "tiny_imagenet": "cnnbench.data.tiny_imagenet:load",
     "digits": "cnnbench.data.digits:load",
     "imagenet_samples": "cnnbench.data.imagenet_samples:load",
+    "lunar": "cnnbench.data.lunar:load",
+    "lunar_synthetic": "cnnbench.data.lunar_synthetic:load",
     "synthetic": "cnnbench.data.synthetic:load",
 }
 OPTIMIZERS = {
@@ -88,6 +91,7 @@ ANALYSES = {
     "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
     "activations": "cnnbench.analyses.activations:Activations",
     "feature_maps": "cnnbench.analyses.feature_maps:FeatureMaps",
+    "segmentation_examples": "cnnbench.analyses.segmentation_examples:SegmentationExamples",
     "filters": "cnnbench.analyses.filters:Filters",
     "receptive_field": "cnnbench.analyses.receptive_field:ReceptiveField",
     "inference": "cnnbench.analyses.inference:Inference",

@@ -240,7 +240,10 @@ def compare(
         typer.Argument(metavar="PATH...", help="Recipes, or directories of runs; else all runs."),
     ] = None,
     runs: RunsDir = Path("runs"),
-    metric: Annotated[str, typer.Option(metavar="NAME", help="What to compare.")] = "test_accuracy",
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What to compare; by default test accuracy, of masks test IoU."),
+    ] = None,
     form: Annotated[CompareFormat, typer.Option("--format", help="How to print it.")] = CompareFormat.table,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Writes the table to a .json, .csv or .md file too.")

@@ -154,6 +154,7 @@ class RunDisplay:
     def __init__(self, title: str, variants: Sequence[str]) -> None:
         self.console = make_console(stderr=True)
         self.title = title
+        self.measure = "accuracy"  # of the run in work
         self.cells = {name: ["", "waiting", "", "", ""] for name in variants}
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -174,7 +175,7 @@ class RunDisplay:
             yield
 
     def render(self) -> RenderableType:
-        columns = ["variant", "seeds done", "now", "epoch", "val accuracy", "images/s"]
+        columns = ["variant", "seeds done", "now", "epoch", f"val {self.measure}", "images/s"]
         rows = [[name, *cells] for name, cells in self.cells.items()]
         return Group(table(self.title, columns, rows, left=3), self.progress)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cnnbench.precision import Precision
 
 BATCH_SIZE = 256
+MASKS_BATCH_SIZE = 32  # a net for masks costs many times as much per image
 WARMUP_CALLS = 3
 MAX_CALLS = 50
 MAX_SECONDS = 1.0
@@ -17,20 +18,22 @@ MAX_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Inference:
-    """Median time of one image at batch size 1, and images per second at BATCH_SIZE."""
+    """Median time of one image at batch size 1, and images per second in a large batch."""
 
     latency_ms: float
     throughput: float
 
 
-def measure_inference(model: nn.Module, in_shape: tuple[int, ...], precision: Precision) -> Inference:
+def measure_inference(
+    model: nn.Module, in_shape: tuple[int, ...], precision: Precision, batch_size: int = BATCH_SIZE
+) -> Inference:
     """Times the model on random images already on its device, after warm-up, for about two seconds."""
     device = next(model.parameters()).device
     model.eval()
-    images = random_images(BATCH_SIZE, in_shape, precision, device)
+    images = random_images(batch_size, in_shape, precision, device)
     return Inference(
         latency_ms=1000 * seconds_per_call(model, images[:1], precision),
-        throughput=BATCH_SIZE / seconds_per_call(model, images, precision),
+        throughput=batch_size / seconds_per_call(model, images, precision),
     )
 
 

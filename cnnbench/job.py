@@ -11,17 +11,18 @@ from typing import Any
 import torch
 
 from cnnbench import memory
-from cnnbench.data.base import Dataset
+from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
-from cnnbench.inference import measure_inference
+from cnnbench.inference import BATCH_SIZE, MASKS_BATCH_SIZE, measure_inference
 from cnnbench.models import begin, build_model, takes_bytes
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run, differences
+from cnnbench.tasks import Task, make_task
 from cnnbench.threads import threads_for
-from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, evaluate, fit
+from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, calibrate, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
             try:
                 yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
-                result = describe(state, summary, loader, precision)
+                result = describe(state, summary, loader, precision, make_task(dataset.task, config.train))
                 run.finish(result | {"status": "diverged", "message": str(error)}, None)
             else:
-                finish(run, state, summary, loader, precision)
+                finish(run, state, summary, loader, precision, make_task(dataset.task, config.train))
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
@@ -103,7 +104,7 @@ def resume(run: Run, state: TrainingState, conditions: dict[str, str]) -> Iterat
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
         yield Resumed(state.rows[-1].epoch)
-    run.write_history([asdict(row) for row in state.rows], state.probes)
+    run.write_history([row.as_row() for row in state.rows], state.probes)
 
 
 def take(state: TrainingState, saved: dict[str, Any]) -> bool:
@@ -128,12 +129,14 @@ def train(
     """Trains to the last epoch, each one on disk before it is told."""
     for event in fit(state, loader, config.train, precision, seed=config.seed):
         if isinstance(event, Epoch):
-            run.write_history([asdict(row) for row in state.rows], state.probes)
+            run.write_history([row.as_row() for row in state.rows], state.probes)
             run.save_state(state.state_dict() | {"conditions": conditions})
         yield event
 
 
-def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> None:
+def finish(
+    run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+) -> None:
     """Measures the best weights on all three splits; the test split is read here, once.
 
     They are measured as they come back from the disk: the figures are those of the file that is kept.
@@ -142,37 +145,52 @@ def finish(run: Run, state: TrainingState, summary: Summary, loader: Loader, pre
     dataset = loader.dataset
     run.save_weights(state.best_weights)
     state.model.load_state_dict(run.weights())
+    task = calibrate(state.model, loader, precision, task)
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     if state.rows[-1].epoch == 0:
         del splits["train"]
-    measured = {name: evaluate(state.model, loader, split, precision) for name, split in splits.items()}
+    measured = {name: evaluate(state.model, loader, split, precision, task) for name, split in splits.items()}
     val, test = measured["val"], measured["test"]
-    result = describe(state, summary, loader, precision) | {
+    batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
+    result = describe(state, summary, loader, precision, task) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(**measured),
-        **asdict(measure_inference(state.model, dataset.in_shape, precision)),
+        **asdict(measure_inference(state.model, dataset.in_shape, precision, batch_size)),
     }
     small = torch.int16 if dataset.num_classes <= 32_767 else torch.int32
+    if dataset.task == "segmentation":
+        small = torch.uint8
     predictions = {
         "val_predictions": val.predictions.to(small).numpy(),
         "val_targets": val.targets.to(small).numpy(),
         "test_predictions": test.predictions.to(small).numpy(),
         "test_targets": test.targets.to(small).numpy(),
     }
-    run.finish(result, predictions)
+    run.finish(result, predictions | groups_of(val=dataset.val, test=dataset.test))
+
+
+def groups_of(**splits: Split) -> dict[str, Any]:
+    """val_groups and so on: which images show one thing, where the data set says so."""
+    return {
+        f"{name}_groups": groups.numpy()
+        for name, split in splits.items()
+        if (groups := split.all_groups()) is not None
+    }
 
 
 def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
     """train_loss, train_accuracy, val_loss and so on."""
     return {
-        f"{split}_{name}": getattr(evaluation, name)
+        f"{split}_{name}": value
         for split, evaluation in evaluations.items()
-        for name in ("loss", "accuracy")
+        for name, value in {"loss": evaluation.loss, **evaluation.measures}.items()
     }
 
 
-def describe(state: TrainingState, summary: Summary, loader: Loader, precision: Precision) -> dict[str, Any]:
+def describe(
+    state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
     device = loader.device
     return {
@@ -181,6 +199,7 @@ def describe(state: TrainingState, summary: Summary, loader: Loader, precision: 
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "epochs": state.rows[-1].epoch,
         "best_epoch": state.best_epoch,
+        **task.described(),
         "metrics": {},
         "classes": list(loader.dataset.classes),
         "num_params": summary.num_params,

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnbench.comparison.stages import solve
-from cnnbench.data import describe_dataset
+from cnnbench.data import describe_dataset, task_of
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.recipe.config import Match, Recipe
+from cnnbench.tasks import check_task
 
 
 def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         with naming_failures(variant.model, in_shape, recipe.plugins):
             summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)
+        task = task_of(variant.data, data_root, recipe.plugins)
+        check_task(task, variant.train, in_shape, num_classes, summary.output_shape)
     except CnnbenchError as error:
         raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
     return {

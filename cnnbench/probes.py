@@ -1,7 +1,7 @@
 """What is measured of a model at every row of its history: how large the gradients of each layer are."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from cnnbench.data.loader import Loader
 from cnnbench.models.initialization import layer_weights
 from cnnbench.precision import Precision
 
+LossFunction = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> mean over the batch
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
@@ -43,18 +44,22 @@ def training_mode(model: nn.Module) -> Iterator[None]:
 
 
 def gradients_by_layer(
-    model: nn.Module, inputs: Tensor, targets: Tensor, precision: Precision
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    precision: Precision,
+    loss_of: LossFunction = F.cross_entropy,
 ) -> dict[str, dict[str, float | None]]:
     """L2 norm and mean absolute value of the gradient of each layer's weight, by the layer's name.
 
-    The loss is the mean cross entropy of the batch; norms use the batch's own statistics, as in training,
-    and dropout is off. Nothing of the model is changed. A value that is not finite is None.
+    The loss is the mean over the batch, without label smoothing; norms use the batch's own statistics, as in
+    training, and dropout is off. Nothing of the model is changed. A value that is not finite is None.
     """
     weights = {name: weight for name, weight in layer_weights(model).items() if weight.requires_grad}
     with training_mode(model):
         with precision.autocast():
             logits = model(inputs)
-        loss = F.cross_entropy(logits.float(), targets)
+        loss = loss_of(logits.float(), targets)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     used = {name: grad.float() for name, grad in zip(weights, gradients, strict=True) if grad is not None}
     if not used:
@@ -70,7 +75,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def probe(model: nn.Module, loader: Loader, precision: Precision, epoch: int) -> dict[str, Any]:
+def probe(
+    model: nn.Module,
+    loader: Loader,
+    precision: Precision,
+    epoch: int,
+    loss_of: LossFunction = F.cross_entropy,
+) -> dict[str, Any]:
     """One line of probes.jsonl."""
     inputs, targets = probe_batch(loader)
-    return {"epoch": epoch, "gradients": gradients_by_layer(model, inputs, targets, precision)}
+    return {"epoch": epoch, "gradients": gradients_by_layer(model, inputs, targets, precision, loss_of)}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from time import perf_counter
 
+from cnnbench import measures
 from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
 from cnnbench.recipe.config import Recipe
@@ -64,13 +65,15 @@ class Follower:
 
     def _on_finish(self, event: Finished) -> None:
         self.done[event.run.variant] += 1
-        accuracy = event.result["metrics"].get("test_accuracy")
-        said = event.result["message"] if accuracy is None else f"test accuracy {accuracy:.2%}"
+        leading = event.result.get("leading", "accuracy")
+        accuracy = event.result["metrics"].get(f"test_{leading}")
+        label = self.display.measure = measures.label(leading)
+        said = event.result["message"] if accuracy is None else f"test {label} {accuracy:.2%}"
         epoch = event.result["best_epoch"]
         kept = ", complete already" if event.reused else "" if epoch is None else f", best epoch {epoch}"
         complete = self.done[event.run.variant] == self.seeds[event.run.variant]
         now = "done" if complete else ""
-        val_accuracy = event.result["metrics"].get("val_accuracy")
+        val_accuracy = event.result["metrics"].get(f"val_{leading}")
         if val_accuracy is None:
             self._row(event.run.variant, now)
         else:
@@ -92,13 +95,12 @@ class Follower:
 
     def _show_epoch(self, event: Working, row: Epoch) -> None:
         speed = "" if row.images_per_second is None else f"{row.images_per_second:,.0f}"
-        self._row(
-            event.run.variant, f"seed {event.run.seed}", str(row.epoch), f"{row.val_accuracy:.2%}", speed
-        )
+        label = self.display.measure = measures.label(row.measure)
+        self._row(event.run.variant, f"seed {event.run.seed}", str(row.epoch), f"{row.leading:.2%}", speed)
         trained = (
             "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
         )
-        self.display.line(f"  epoch {row.epoch}: val accuracy {row.val_accuracy:.2%}, {trained}")
+        self.display.line(f"  epoch {row.epoch}: val {label} {row.leading:.2%}, {trained}")
 
     def _show_step(self, step: Step) -> None:
         if self.started is None:

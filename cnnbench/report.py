@@ -15,7 +15,15 @@ from cnnbench import files
 from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.claims import RULE, judge
-from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.comparison.quantities import (
+    KNOWN,
+    MORE,
+    Quantity,
+    named,
+    written,
+    written_estimate,
+    written_interval,
+)
 from cnnbench.comparison.stages import built_on
 from cnnbench.runs import flatten
 
@@ -145,11 +153,10 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     if epochs != {0}:
         sentences.append(
             "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
-            "weights are kept: validation accuracy is therefore a bit too high. Test was read once, "
-            "at the end."
+            "weights are kept: its figures are therefore a bit too good. Test was read once, at the end."
         )
         sentences.append(
-            "Train accuracy in the table is measured with the kept weights on the train split without "
+            "What the table says of train is measured with the kept weights on the train split without "
             "augmentation; in learning curves it is the average over an epoch of training, with augmentation."
         )
     limits = {variant["config"]["data"].get("limit") for variant in plan["variants"]} - {None}
@@ -214,23 +221,36 @@ def _cell(value: "Cell") -> str:
 
 def _results(comparison: "Comparison") -> _TextTable:
     """The main table, in the recipe's order."""
+    masks = formats.of_masks(comparison)
+    measure = "iou" if masks else "accuracy"
+    beside = ("test_dice", "test_precision", "test_recall", "test_accuracy") if masks else ()
+    test, train = named(f"test_{measure}", MORE), named(f"train_{measure}", MORE)
     columns = {
-        "variant": False, "seeds": True, "parameters": True, "multiply-adds": True, "test accuracy (%)": True,
-        "": False, "95 % interval (%)": True, "train accuracy (%)": True, "train − test (points)": True,
+        "variant": False, "seeds": True, "parameters": True, "multiply-adds": True, test.axis: True,
+        "": False, "95 % interval (%)": True, **{named(name, MORE).axis: True for name in beside},
+        train.axis: True, "train − test (points)": True,
         "training time (s)": True, "latency (ms)": True, "best epoch": True,
     }  # fmt: skip
-    rows = [_result(row, formats.MARKS[comparison.standing(row)]) for row in comparison.rows]
+    rows = [
+        _result(row, formats.MARKS[comparison.standing(row)], test, train, beside) for row in comparison.rows
+    ]
     notes = [
         "± is the standard deviation over seeds; best epoch and latency are medians over seeds; parameters "
         "and multiply-adds (of one image) are exact."
     ]
+    if masks:
+        notes.append(
+            "All measures but accuracy are of the class looked for, over all pixels of the test images; "
+            "accuracy is the share of pixels that are right, and high wherever most pixels are background. "
+            "The threshold of the probability was chosen on validation."
+        )
     if legend := formats.legend(comparison):
         notes.insert(0, legend + ".")
     return _TextTable(list(columns), rows, list(columns.values()), file=RESULTS, notes=notes)
 
 
-def _result(row: "Row", mark: str) -> list[str]:
-    test, train = row.test_accuracy, row.train_accuracy
+def _result(row: "Row", mark: str, of_test: Quantity, of_train: Quantity, beside: Sequence[str]) -> list[str]:
+    test, train = row.estimate(of_test.name), row.estimate(of_train.name)
     has_interval = test is not None and test.low is not None and test.high is not None
     gap = None if test is None or train is None else 100 * (train.mean - test.mean)
     return [
@@ -238,12 +258,13 @@ def _result(row: "Row", mark: str) -> list[str]:
         str(row.num_seeds),
         _number("num_params", row.num_params),
         _number("macs", row.macs),
-        formats.SKIPPED if row.skipped else _estimate("test_accuracy", test),
+        formats.SKIPPED if row.skipped else _estimate(of_test, test),
         mark,
-        written_interval(KNOWN["test_accuracy"], test.low, test.high) if has_interval else DASH,  # type: ignore
-        _estimate("train_accuracy", train),
+        written_interval(of_test, test.low, test.high) if has_interval else DASH,  # type: ignore
+        *(_estimate(named(name, MORE), row.estimate(name)) for name in beside),
+        _estimate(of_train, train),
         DASH if gap is None else f"{gap:.1f}",
-        _estimate("train_seconds", row.train_seconds),
+        _estimate(KNOWN["train_seconds"], row.train_seconds),
         _number("latency_ms", row.latency_ms),
         DASH if row.best_epoch is None else str(row.best_epoch),
     ]
@@ -253,8 +274,8 @@ def _number(name: str, value: float | None) -> str:
     return DASH if value is None else written(KNOWN[name], value)
 
 
-def _estimate(name: str, estimate: "Estimate | None") -> str:
-    return DASH if estimate is None else written_estimate(KNOWN[name], estimate)
+def _estimate(quantity: Quantity, estimate: "Estimate | None") -> str:
+    return DASH if estimate is None else written_estimate(quantity, estimate)
 
 
 def _problems(comparison: "Comparison", subject: "Subject") -> list[str]:
@@ -286,6 +307,8 @@ def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str],
     """Flat settings by variant, the keys on which all agree, and the others."""
     flat = [flatten(variant["config"]) for variant in plan["variants"]]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
+    # unset in one variant and a table in another: the table's own keys say so
+    keys = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
     same = [key for key in keys if all(settings.get(key) == flat[0].get(key) for settings in flat)]
     return flat, same, [key for key in keys if key not in same]
 

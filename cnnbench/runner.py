@@ -131,7 +131,7 @@ def iterate_recipe(
     # a model that cannot be built or is too large shows here, before training
     describe_plan(recipe, root, runs_dir)
     check_names(recipe, root)
-    try_out(recipe, datasets, target)
+    yield from map(Notice, try_out(recipe, datasets, target))
     skipped = without_weights(recipe, directory, datasets, fresh)
     write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
     yield from map(Notice, stage_notes(recipe, runs_dir))
@@ -188,12 +188,16 @@ def report_recipe(
     return report(recipe, directory, datasets, choose_device(device), [])
 
 
-def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> None:
-    """Raises now what would end the recipe hours later: unusable data, augmentation or precision."""
+def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> list[str]:
+    """Raises now what would end the recipe hours later: unusable data, augmentation or precision.
+
+    Returns what the data sets have to say, such as which files were left out.
+    """
     from cnnbench.data.loader import Loader
     from cnnbench.precision import choose_precision
 
     tried = set()
+    notes: dict[str, None] = {}
     for config in recipe.run_configs():
         if config.variant in tried:
             continue
@@ -209,6 +213,8 @@ def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> N
                 )
         except CnnbenchError as error:
             raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+        notes |= dict.fromkeys(dataset.notes)
+    return list(notes)
 
 
 def without_weights(

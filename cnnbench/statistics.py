@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnnbench import measures
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Values = Sequence[float] | NDArray[np.floating[Any]]
     Correct = NDArray[np.bool_]
+    Scores = NDArray[Any]  # True where an image is right, or numbers
 
 LEVEL = 0.95
 
@@ -42,7 +45,7 @@ class PairedTest:
 
     def turned(self) -> "PairedTest":
         """The same test of b - a."""
-        return PairedTest(-self.difference, -self.high, -self.low, self.p_value, self.method)
+        return PairedTest(0.0 - self.difference, 0.0 - self.high, 0.0 - self.low, self.p_value, self.method)
 
 
 def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
@@ -76,6 +79,12 @@ def binomial_interval(successes: int, trials: int) -> Estimate:
     return Estimate(successes / trials, None, low, high, 1)
 
 
+def image_interval(scores: "Values") -> Estimate:
+    """The mean of one run's scores (N,), one an image, with Student's t interval: image noise only."""
+    estimate = mean_interval(scores, proportion=True)
+    return Estimate(estimate.mean, None, estimate.low, estimate.high, 1)
+
+
 def _wilson(successes: int, trials: int) -> tuple[float, float]:
     from scipy import stats
 
@@ -83,19 +92,20 @@ def _wilson(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def compare_predictions(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
-    """Tests accuracy a - b on the same N images; (num_seeds, N) each, True where the prediction is right.
+def compare_predictions(scores_a: "Scores", scores_b: "Scores") -> PairedTest:
+    """Tests mean scores a - b on the same N images; (num_seeds, N) each, True where an image is right.
 
-    One seed each: `mcnemar`, which counts image noise alone. Otherwise images and seeds both count. Seeds are
-    not paired: two architectures share no noise through one. Raises ValueError where the shapes do not fit.
+    One seed each counts image noise alone: `mcnemar`, or a paired t test of scores that are numbers.
+    Otherwise images and seeds both count. Seeds are not paired: two architectures share no noise through one.
+    Raises ValueError where the shapes do not fit.
     """
     import numpy as np
 
-    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    a, b = np.asarray(scores_a), np.asarray(scores_b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not (a.size and b.size):
         raise ValueError(f"expected (num_seeds, N) for the same N images, got {a.shape} and {b.shape}")
     if len(a) == len(b) == 1:
-        return mcnemar(a[0], b[0])
+        return mcnemar(a[0], b[0]) if a.dtype == b.dtype == bool else _compare_over_images(a[0], b[0])
     return _compare_over_images_and_seeds(a, b)
 
 
@@ -132,7 +142,18 @@ def mcnemar(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
     return PairedTest(difference, max(low, -1.0), min(high, 1.0), p_value, method)
 
 
-def _compare_over_images_and_seeds(a: "Correct", b: "Correct") -> PairedTest:
+def _compare_over_images(a: "Scores", b: "Scores") -> PairedTest:
+    """Student's paired t test of scores (N,) on the same images."""
+    per_image = a.astype(float) - b.astype(float)
+    num_images = len(per_image)
+    method = "paired t test over images, image noise only"
+    if num_images == 1:  # which says nothing about noise
+        return PairedTest(float(per_image.mean()), -1.0, 1.0, 1.0, method)
+    parts = [(float(per_image.var(ddof=1)) / num_images, num_images - 1)]
+    return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), method)
+
+
+def _compare_over_images_and_seeds(a: "Scores", b: "Scores") -> PairedTest:
     """Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap".
 
     The variance is an image part (seed-averaged difference per image, over N) plus a seed part per model.
@@ -184,6 +205,36 @@ def _t_test(
     return PairedTest(
         difference, max(difference - half, bounds[0]), min(difference + half, bounds[1]), p_value, method
     )
+
+
+def scores_of_masks(
+    predicted: "NDArray[np.integer[Any]]",
+    targets: "NDArray[np.integer[Any]]",
+    groups: "NDArray[np.integer[Any]] | None" = None,
+) -> "dict[str, NDArray[np.float64]]":
+    """For each measure of masks (N, H, W) a value (N,) for each image, whose mean is that over all pixels.
+
+    A measure over all pixels is a ratio R = sum(a) / sum(b) of counts of images. The value of an image is
+    R + (a - R b) / mean(b): what is left of the ratio to first order, by which ratios are tested like means
+    (linearization; Cochran 1977, "Sampling Techniques", 6.4). Images of one group (N,) are one unit, so that
+    copies of one photograph do not count as several.
+    """
+    import numpy as np
+
+    pairs = 2 * targets.astype(np.int64) + predicted
+    counts = np.stack([(pairs == cell).sum((1, 2)) for cell in range(4)], axis=1)  # (N, 4)
+    if groups is not None:
+        _, unit = np.unique(groups, return_inverse=True)
+        units = np.zeros((unit.max() + 1, 4), dtype=np.int64)
+        np.add.at(units, unit, counts)
+        counts = units
+    scores = {}
+    for measure, weights in measures.RATIOS.items():
+        above, below = (counts @ np.array(each) for each in weights)
+        value = measures.ratio(measure, counts.sum(0).tolist())
+        mean = below.mean() or 1.0
+        scores[measure] = value + (above - value * below) / mean
+    return scores
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
@@ -17,6 +16,7 @@ from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
 from cnnbench.seeds import mix
+from cnnbench.tasks import Segmentation, Task, make_task
 
 # How often a train loop says where it is, in seconds: often enough for a progress bar, too seldom to cost.
 STEP_INTERVAL_SECONDS = 0.1
@@ -37,7 +37,8 @@ class Step:
 class Epoch:
     """One row of the history. Row 0 is the untrained model: it has no lr and no train values.
 
-    train_loss and train_accuracy are averages over the epoch's augmented batches while the weights change.
+    Train values are averages over the epoch's augmented batches while the weights change. Measures beside
+    accuracy are in `more`, by their column's name (`val_iou`); `measure` is the one that leads.
     """
 
     epoch: int
@@ -52,6 +53,20 @@ class Epoch:
     val_seconds: float
     images_per_second: float | None
     peak_memory_mib: float
+    measure: str = "accuracy"
+    more: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def leading(self) -> float:
+        """The validation value by which epochs are compared."""
+        return self.val_accuracy if self.measure == "accuracy" else self.more[f"val_{self.measure}"]
+
+    def as_row(self) -> dict[str, Any]:
+        """What stands in the history: one value by column."""
+        values = asdict(self)
+        more: dict[str, float] = values.pop("more")
+        del values["measure"]
+        return values | more
 
 
 class DivergedError(Exception):
@@ -65,12 +80,17 @@ class DivergedError(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross entropy and accuracy over a split, and the predicted class of each image in order."""
+    """Mean loss and every measure of the task over a split, and the predictions of each image in order."""
 
     loss: float
-    accuracy: float
-    predictions: Tensor  # (N,) int64, on the CPU
-    targets: Tensor  # (N,) int64, on the CPU
+    measures: dict[str, float]
+    predictions: Tensor  # classes (N,) int64 or masks (N, H, W) uint8, on the CPU
+    targets: Tensor  # the same, as they should be
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images, or of pixels, that are right."""
+        return self.measures["accuracy"]
 
 
 class TrainingState:
@@ -91,12 +111,12 @@ class TrainingState:
     def add(self, row: Epoch, measured: dict[str, Any]) -> None:
         """Appends a row and what was measured beside it, and keeps the weights if it is the best row.
 
-        Best is by validation accuracy, then by loss.
+        Best is by the measure that leads (validation accuracy or IoU), then by loss.
         """
         self.rows.append(row)
         self.probes.append(measured)
         best = self.rows[self.best_epoch]
-        if row is best or (row.val_accuracy, -row.val_loss) > (best.val_accuracy, -best.val_loss):
+        if row is best or (row.leading, -row.val_loss) > (best.leading, -best.val_loss):
             self.best_epoch = row.epoch
             self.best_weights = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
@@ -131,9 +151,10 @@ def fit(
     The row is in `state` when it is yielded, so that the caller can save it. Raises DivergedError after an
     epoch whose loss was not finite.
     """
+    task = make_task(loader.dataset.task, config)
     if not state.rows:
-        row = untrained_row(state, loader, precision)
-        state.add(row, probe(state.model, loader, precision, row.epoch))
+        row = untrained_row(state, loader, precision, task)
+        state.add(row, probe(state.model, loader, precision, row.epoch, task.loss))
         yield state.rows[-1]
     forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
     while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
@@ -141,12 +162,25 @@ def fit(
         yield state.rows[-1]
 
 
-def untrained_row(state: TrainingState, loader: Loader, precision: Precision) -> Epoch:
+def untrained_row(state: TrainingState, loader: Loader, precision: Precision, task: Task) -> Epoch:
     start = perf_counter()
-    val = evaluate(state.model, loader, loader.dataset.val, precision)
+    val = evaluate(state.model, loader, loader.dataset.val, precision, task)
     seconds = perf_counter() - start
     peak = memory.peak_mib(loader.device)
-    return Epoch(0, 0, None, None, None, val.loss, val.accuracy, 0, 0.0, seconds, None, peak)
+    return Epoch(
+        0, 0, None, None, None, val.loss, val.accuracy, 0, 0.0, seconds, None, peak,
+        measure=task.leading, more=beyond_accuracy(val=val.measures),
+    )  # fmt: skip
+
+
+def beyond_accuracy(**measured: dict[str, float]) -> dict[str, float]:
+    """val_iou and so on: what a task measures beside accuracy, by split."""
+    return {
+        f"{split}_{name}": value
+        for split, measures in measured.items()
+        for name, value in measures.items()
+        if name != "accuracy"
+    }
 
 
 def train_epoch(
@@ -158,14 +192,16 @@ def train_epoch(
     seed: int,
 ) -> Iterator[Step]:
     """One pass over the training images and an evaluation; the row is added to `state`."""
+    task = make_task(loader.dataset.task, config)
     epoch = len(state.rows)
     num_steps = loader.num_train_steps
     first_step = (epoch - 1) * num_steps
     lr = config.lr
     torch.manual_seed(mix(seed, epoch))  # dropout: the same in a resumed run
-    # Losses and hits stay on the device until the epoch is over: reading one would wait for it.
+    # Losses and counts stay on the device until the epoch is over: reading one would wait for it.
     losses = torch.zeros(num_steps, device=loader.device)
-    num_correct = torch.zeros((), dtype=torch.int64, device=loader.device)
+    num_classes = loader.dataset.num_classes
+    matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
     num_images = 0
     forward.train()
     start = last_report = perf_counter()
@@ -175,7 +211,7 @@ def train_epoch(
             group["lr"] = lr
         with precision.autocast():
             logits = forward(inputs)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        loss = task.train_loss(logits.float(), targets)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if config.grad_clip is not None:
             state.scaler.unscale_(state.optimizer)
@@ -184,7 +220,7 @@ def train_epoch(
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         losses[step] = loss.detach()
-        num_correct += (logits.detach().argmax(1) == targets).sum()
+        matrix += metrics.confusion(targets, task.predict(logits.detach()), num_classes)
         num_images += len(targets)
         if (now := perf_counter()) - last_report > STEP_INTERVAL_SECONDS:
             last_report = now
@@ -195,7 +231,8 @@ def train_epoch(
         bad = int(step_losses.isfinite().logical_not().int().argmax())
         raise DivergedError(epoch, first_step + bad + 1)
     start = perf_counter()
-    val = evaluate(state.model, loader, loader.dataset.val, precision)
+    val = evaluate(state.model, loader, loader.dataset.val, precision, task)
+    trained = task.measures(matrix)
     if not math.isfinite(val.loss):
         raise DivergedError(epoch, first_step + num_steps)
     row = Epoch(
@@ -203,7 +240,7 @@ def train_epoch(
         step=first_step + num_steps,
         lr=lr,
         train_loss=step_losses.mean().item(),
-        train_accuracy=num_correct.item() / num_images,
+        train_accuracy=trained["accuracy"],
         val_loss=val.loss,
         val_accuracy=val.accuracy,
         num_images=num_images,
@@ -211,8 +248,10 @@ def train_epoch(
         val_seconds=perf_counter() - start,
         images_per_second=num_images / train_seconds,
         peak_memory_mib=memory.peak_mib(loader.device),
+        measure=task.leading,
+        more=beyond_accuracy(train=trained, val=val.measures),
     )
-    state.add(row, probe(state.model, loader, precision, epoch))
+    state.add(row, probe(state.model, loader, precision, epoch, task.loss))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -222,33 +261,51 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
 
 
 def stops_early(rows: list[Epoch], config: TrainConfig) -> bool:
-    """Whether validation accuracy has not risen by min_delta for `patience` epochs."""
+    """Whether the leading validation measure has not risen by min_delta for `patience` epochs."""
     if config.early_stopping is None:
         return False
     best = -math.inf
     best_epoch = 0
     for row in rows:
-        if row.val_accuracy > best + config.early_stopping.min_delta:
-            best, best_epoch = row.val_accuracy, row.epoch
+        if row.leading > best + config.early_stopping.min_delta:
+            best, best_epoch = row.leading, row.epoch
     return rows[-1].epoch - best_epoch >= config.early_stopping.patience
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, loader: Loader, split: Split, precision: Precision) -> Evaluation:
-    """Loss, accuracy and predictions over a split, without augmentation."""
+def evaluate(
+    model: nn.Module, loader: Loader, split: Split, precision: Precision, task: Task | None = None
+) -> Evaluation:
+    """Loss, measures and predictions over a split, without augmentation; by default of the data's task."""
+    task = task or make_task(loader.dataset.task, TrainConfig())
     model.eval()
+    num_classes = loader.dataset.num_classes
+    matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
     total_loss = torch.zeros((), device=loader.device)
     predictions: list[Tensor] = []
     for inputs, targets in loader.eval_batches(split):
         with precision.autocast():
             logits = model(inputs)
-        total_loss += F.cross_entropy(logits.float(), targets, reduction="sum")
-        predictions.append(logits.argmax(1))
-    predicted, targets = torch.cat(predictions), split.all_targets()
-    matrix = metrics.confusion(targets, predicted, loader.dataset.num_classes)
+        total_loss += task.loss(logits.float(), targets, reduction="sum")
+        predictions.append(task.predict(logits))
+        matrix += metrics.confusion(targets, predictions[-1], num_classes)
     return Evaluation(
         loss=total_loss.item() / len(split),
-        accuracy=metrics.accuracy(matrix),
-        predictions=predicted.cpu(),
-        targets=targets.cpu(),
+        measures=task.measures(matrix),
+        predictions=torch.cat(predictions).cpu(),
+        targets=split.all_targets().cpu(),
     )
+
+
+@torch.inference_mode()
+def calibrate(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Task:
+    """The task with what is chosen on validation: the threshold of a segmentation, and else nothing."""
+    if not isinstance(task, Segmentation):
+        return task
+    model.eval()
+    counts = []
+    for inputs, targets in loader.eval_batches(loader.dataset.val):
+        with precision.autocast():
+            logits = model(inputs)
+        counts.append(task.histogram(logits, targets))
+    return task.with_best_threshold(torch.stack(counts).sum(0).cpu())

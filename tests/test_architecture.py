@@ -14,7 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
-    "models data tasks metrics statistics precision memory threads optimizers schedules",
+    "measures",
+    "models data metrics statistics precision memory threads optimizers schedules",
+    "tasks",
     "probes signals training inference runs decisions matching",
     "analyses comparison console checks",
     "job report publish plan runner",
@@ -39,6 +41,7 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
+    "measures "
     "statistics runs decisions matching comparison console report publish runner arguments interrupts "
     "listing views cli __init__ __main__"
 )

@@ -534,3 +534,25 @@ def test_test_photographs_are_not_trained_on(tmp_path: Path) -> None:
     recipe = load_recipe(recipe_of(tmp_path, text.replace("epochs = 0", "epochs = 1")))
     with pytest.raises(CnnbenchError, match=r"has test images only.*set train.epochs = 0"):
         run_recipe(recipe, runs_dir=tmp_path / "runs", data_dir=tmp_path / "data", device="cpu")
+
+
+def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(12):
+        for part in ("render", "ground"):
+            path = tmp_path / f"moon/images/{part}/{part}{number:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (0, 20 * number, 255) if part == "ground" else (number, 9, 9)).save(path)
+    (tmp_path / "moon/images/ground/ground0003.png").unlink()
+    path = tmp_path / "recipes/moon.toml"
+    path.parent.mkdir()
+    path.write_text(
+        'analyses = []\n[data]\nname = "lunar"\nsize = 8\nproblems = "skip"\n[model]\nname = "unet"\n'
+        'widths = [2, 3]\n[train]\nepochs = 1\n[[variants]]\nname = "a"\n[[variants]]\nname = "b"\n'
+    )
+    events = list(
+        iterate_recipe(load_recipe(path), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+    )
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert notices == ["lunar: left out because images/render/render0003.png has no mask"]

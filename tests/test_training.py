@@ -1,7 +1,6 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_a_row_has_the_fields_of_the_history_in_order(history: list[Epoch]) -> N
         "epoch step lr train_loss train_accuracy val_loss val_accuracy num_images "
         "train_seconds val_seconds images_per_second peak_memory_mib"
     )
-    assert " ".join(asdict(history[0])) == fields
+    assert " ".join(history[0].as_row()) == fields
 
 
 def test_row_0_is_the_untrained_model(dataset: Dataset, history: list[Epoch]) -> None:

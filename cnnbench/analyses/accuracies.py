@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnbench.runs import DamagedError, Run
-from cnnbench.statistics import Estimate, binomial_interval, mean_interval
+from cnnbench.statistics import (
+    Estimate,
+    binomial_interval,
+    image_interval,
+    mean_interval,
+    scores_of_masks,
+)
 
 
 @dataclass(frozen=True)
@@ -19,14 +25,13 @@ class Point:
     high: float | None
 
 
-def accuracy_of(runs: Sequence[Run]) -> Estimate | None:
-    """Test accuracy as a fraction, with the interval over seeds, or of one seed the binomial interval.
+def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | None:
+    """The measure on test as a fraction, with the interval over seeds, or of one seed that over images.
 
-    None where no run has a test accuracy.
+    None where no run has it.
     """
-    measured = [
-        (run, value) for run in runs if (value := result_of(run)["metrics"].get("test_accuracy")) is not None
-    ]
+    name = f"test_{measure}"
+    measured = [(run, value) for run in runs if (value := result_of(run)["metrics"].get(name)) is not None]
     if not measured:
         return None
     if len(measured) > 1:
@@ -36,7 +41,10 @@ def accuracy_of(runs: Sequence[Run]) -> Estimate | None:
         arrays = run.predictions()
     except DamagedError:
         return Estimate(value, None, None, None, 1)
-    right = arrays["test_predictions"] == arrays["test_targets"]
+    predicted, targets = arrays["test_predictions"], arrays["test_targets"]
+    if targets.ndim > 1:
+        return image_interval(scores_of_masks(predicted, targets, arrays.get("test_groups"))[measure])
+    right = predicted == targets
     return binomial_interval(int(right.sum()), len(right))
 
 

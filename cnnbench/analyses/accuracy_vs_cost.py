@@ -1,7 +1,8 @@
-"""Accuracy against what it costs: parameters, multiply-adds, training time."""
+"""Accuracy (of masks IoU) against what it costs: parameters, multiply-adds, training time."""
 
 from collections.abc import Iterator, Sequence
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import Point, accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
@@ -20,7 +21,9 @@ class AccuracyVsCost(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure]:
         """Yields one picture per cost that is known, and above 0, for at least one variant."""
-        accuracies = {name: accuracy_of(runs) for name, runs in subject.trained().items()}
+        measure = subject.leading()
+        word = measures.label(measure)
+        accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
             points = []
             styles = []
@@ -32,20 +35,23 @@ class AccuracyVsCost(Analysis):
             if any(point.x > 0 for point in points):  # untrained, all stand at 0 s
                 yield Figure(
                     name=file_name,
-                    title=f"Test accuracy against {words}",
-                    caption=_caption(points, accuracies, words) + subject.diverged_note(),
-                    figure=plots.cost_plot(points, x_label=axis, styles=styles),
+                    title=f"Test {word} against {words}",
+                    caption=_caption(points, accuracies, words, measure) + subject.diverged_note(),
+                    figure=plots.cost_plot(points, x_label=axis, y_label=f"test {word} (%)", styles=styles),
                 )
 
 
-def _caption(points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str) -> str:
+def _caption(
+    points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str, measure: str
+) -> str:
     several = any(estimate is not None and estimate.num > 1 for estimate in accuracies.values())
     single = any(estimate is not None and estimate.num == 1 for estimate in accuracies.values())
     kinds = []
     if several:
         kinds.append("Student's t over seeds (the luck of training)")
     if single:
-        kinds.append("binomial where there is one seed (the luck of the test images)")
+        how = "binomial" if measure == "accuracy" else "over images"
+        kinds.append(f"{how} where there is one seed (the luck of the test images)")
     front = plots.pareto_front([point.x for point in points], [point.mean for point in points])
     text = f"Error bars are 95 % intervals: {'; '.join(kinds)}."
     if len(points) > 1:

@@ -81,6 +81,11 @@ class Subject:
         }
         return {name: runs for name, runs in found.items() if runs}
 
+    def leading(self) -> str:
+        """The measure by which the runs are judged (`cnnbench.measures`): "iou" where all are of masks."""
+        found = {str((run.result() or {}).get("leading", "accuracy")) for run in self.runs}
+        return found.pop() if len(found) == 1 else "accuracy"
+
     def classes(self, run: Run) -> Sequence[str]:
         """The names of the classes in the run's data."""
         names = (run.result() or {}).get("classes")

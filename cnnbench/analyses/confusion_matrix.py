@@ -52,6 +52,8 @@ class ConfusionMatrix(Analysis):
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields pictures of up to six variants each, the commonest mistakes, and each variant's counts."""
         confusions = read_confusions(subject)
+        unit = confusions.unit
+        of_test = "test images" if unit == "images" else "pixels of the test images"
         classes, note = confusions.classes, confusions.note
         matrices = {name: np.sum(found, axis=0) for name, found in confusions.counts.items()}
         used = {name: len(found) for name, found in confusions.counts.items()}
@@ -73,8 +75,8 @@ class ConfusionMatrix(Analysis):
             name="confused_pairs",
             title="Commonest mistakes",
             caption=f"The {self.num_pairs} largest shares of a true class that were predicted as another, by "
-            "variant; images are summed over seeds." + note,
-            columns=["variant", "true class", "predicted as", "share of the true class (%)", "images"],
+            f"variant; {unit} are summed over seeds." + note,
+            columns=["variant", "true class", "predicted as", "share of the true class (%)", unit],
             rows=[
                 [name, classes[name][true], classes[name][predicted], round(share, 2), images]
                 for name, counts in matrices.items()
@@ -84,8 +86,8 @@ class ConfusionMatrix(Analysis):
         for name, counts in matrices.items():
             yield Table(
                 name="confusion_matrix" if len(matrices) == 1 else f"confusion_matrix_{name}",
-                title=f"Confusion matrix in images: {name}",
-                caption="Each row is a true class, each column a predicted one: how many test images, "
+                title=f"Confusion matrix in {unit}: {name}",
+                caption=f"Each row is a true class, each column a predicted one: how many {of_test}, "
                 f"{_summed([used[name]])}." + note,
                 columns=["true class", *classes[name], "all"],
                 rows=[

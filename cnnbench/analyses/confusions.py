@@ -23,11 +23,12 @@ class Confusions:
     classes: dict[str, Sequence[str]]
     counts: dict[str, list[Counts]]
     note: str
+    unit: str = "images"  # what is counted
 
 
 def count_confusions(targets: NDArray[Any], predictions: NDArray[Any], num_classes: int) -> Counts:
-    """How many images of each true class (row) were predicted as each class (column); both inputs (N,)."""
-    cells = targets.astype(np.int64) * num_classes + predictions.astype(np.int64)
+    """How many images (of masks: pixels) of each true class (row) were predicted as each class (column)."""
+    cells = targets.ravel().astype(np.int64) * num_classes + predictions.ravel().astype(np.int64)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -49,7 +50,7 @@ def read_confusions(subject: Subject) -> Confusions:
     note = subject.diverged_note()
     if unreadable:
         note += f" Predictions could not be read, so not counted: {', '.join(unreadable)}."
-    return Confusions(classes, counts, note)
+    return Confusions(classes, counts, note, "pixels" if subject.leading() == "iou" else "images")
 
 
 def of_equal_classes(classes: Mapping[str, Sequence[str]]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.curves import values_by_epoch
@@ -43,12 +44,12 @@ class Progress:
         return max(self.accuracies.values())
 
 
-def progress_of(run: Run) -> Progress | None:
+def progress_of(run: Run, measure: str = "accuracy") -> Progress | None:
     """The progress of a run; None where no validation accuracy is known.
 
     Seconds are known up to the first epoch without a time; epoch 0, the untrained model, takes none.
     """
-    accuracies = values_by_epoch(run, "val_accuracy")
+    accuracies = values_by_epoch(run, f"val_{measure}")
     times = values_by_epoch(run, "train_seconds")
     seconds = {0: 0.0}
     epoch = 1
@@ -83,8 +84,10 @@ class Convergence(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields one picture, a table for either kind of target, and a table of the single runs."""
+        measure = subject.leading()
+        word = measures.label(measure)
         progress = {
-            name: [found for run in runs if (found := progress_of(run)) is not None]
+            name: [found for run in runs if (found := progress_of(run, measure)) is not None]
             for name, runs in subject.trained().items()
         }
         known = {name: runs for name, runs in progress.items() if runs}
@@ -99,14 +102,14 @@ class Convergence(Analysis):
             for name, runs in known.items()
         }
         unknown = [name for name in progress if name not in known]
-        note = f" No validation accuracy is known of {', '.join(unknown)}." if unknown else ""
+        note = f" No validation {word} is known of {', '.join(unknown)}." if unknown else ""
         note += subject.diverged_note()
         several = any(len(runs) > 1 for runs in known.values())
         seeds = "Large marks are means over seeds, drawn where every seed got there; small ones are seeds."
         yield Figure(
             name="convergence",
-            title="Epochs until a share of the best validation accuracy",
-            caption="Left: of the best accuracy of each run itself; the ring is the first epoch that has it. "
+            title=f"Epochs until a share of the best validation {word}",
+            caption=f"Left: of the best {word} of each run itself; the ring is the first epoch that has it. "
             "Right: of the best of all variants on the same data, which is a mean over seeds; a cross beyond "
             f"the last epoch stands for seeds that did not reach it. {seeds if several else 'One seed each.'}"
             + note,
@@ -120,7 +123,7 @@ class Convergence(Analysis):
         yield _table(
             "convergence_own_best",
             "Convergence to the run's own best",
-            "Epochs and seconds of training until validation accuracy first reached a share of the run's own "
+            f"Epochs and seconds of training until validation {word} first reached a share of the run's own "
             "best, means over seeds; 100 % is the first epoch that has it. A variant that ends low is soon "
             "there: compare by the next table." + note,
             own,
@@ -128,13 +131,13 @@ class Convergence(Analysis):
         yield _table(
             "convergence_common_best",
             "Convergence to the best of all variants",
-            "Epochs and seconds of training until validation accuracy first reached a share of the best of "
-            "all variants on the same data: the highest of their means over seeds of the best accuracy. A "
+            f"Epochs and seconds of training until validation {word} first reached a share of the best of "
+            f"all variants on the same data: the highest of their means over seeds of the best {word}. A "
             "dash stands where not every seed reached it. Times compare only between runs on the same, "
             "otherwise idle, machine." + note,
             common,
         )
-        yield _by_seed(known, own, common, note)
+        yield _by_seed(known, own, common, note, word)
 
 
 def _common_best(subject: Subject, progress: Mapping[str, Sequence[Progress]]) -> dict[str, float]:
@@ -191,7 +194,7 @@ def _table(name: str, title: str, caption: str, reached: _ByVariant) -> Table:
 
 
 def _by_seed(
-    progress: Mapping[str, Sequence[Progress]], own: _ByVariant, common: _ByVariant, note: str
+    progress: Mapping[str, Sequence[Progress]], own: _ByVariant, common: _ByVariant, note: str, word: str
 ) -> Table:
     first = next(iter(progress))
     rows: list[list[Cell]] = []
@@ -211,10 +214,10 @@ def _by_seed(
     return Table(
         name="convergence_by_seed",
         title="Convergence of each seed",
-        caption="Epochs until the shares of the run's own best validation accuracy (the time is that until "
+        caption=f"Epochs until the shares of the run's own best validation {word} (the time is that until "
         "100 %), and of the best of all variants; a dash where it was not reached." + note,
         columns=[
-            "variant", "seed", "best accuracy (%)",
+            "variant", "seed", f"best {word} (%)",
             *(f"{_percent(each.share)} of own" for each in own[first]),
             "training time (s)",
             *(f"{_percent(each.share)} of all variants'" for each in common[first]),

@@ -1,10 +1,11 @@
-"""Learning curves: loss and accuracy of train and validation, epoch by epoch, with the spread over seeds."""
+"""Learning curves: loss and accuracy (of masks IoU) by epoch, train and validation, over all seeds."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
 from cnnbench.analyses.curves import BANDS, Curve, curve_of, values_by_epoch
@@ -37,26 +38,29 @@ class LearningCurves(Analysis):
         self.band: Band = band
 
     def analyse(self, subject: Subject) -> Iterator[Figure]:
-        """Yields one picture of accuracy and one of loss; a measure of which nothing is known is left out."""
-        for measure, label, scale in (
-            ("accuracy", "accuracy (%)", 100.0),
-            ("loss", "loss (cross entropy)", 1.0),
+        """Yields one picture of the leading measure and one of loss; where nothing is known, none."""
+        leading = subject.leading()
+        name = measures.label(leading)
+        loss = "cross entropy" if leading == "accuracy" else "each variant's own"
+        for measure, word, label, scale in (
+            (leading, name, f"{name} (%)", 100.0),
+            ("loss", "loss", f"loss ({loss})", 1.0),
         ):
             lines = self._lines(subject, measure, scale)
             if any(line.val.epochs or line.train.epochs or line.diverged for line in lines):
                 draw = _overlaid if len(lines) <= MOST_IN_ONE else _small_multiples
                 yield Figure(
                     name=f"learning_curves_{measure}",
-                    title=f"Learning curves: {measure}",
-                    caption=self._caption(subject, lines, measure),
+                    title=f"Learning curves: {word}",
+                    caption=self._caption(subject, lines, word, name),
                     figure=draw(lines, label),
                 )
 
     def _lines(self, subject: Subject, measure: str, scale: float) -> list[_Lines]:
-        trained, diverged = subject.trained(), subject.diverged()
+        trained, diverged, leading = subject.trained(), subject.diverged(), subject.leading()
         lines = []
         for index, (name, runs) in enumerate(trained.items()):
-            accuracy = curve_of([values_by_epoch(run, "val_accuracy") for run in runs])
+            accuracy = curve_of([values_by_epoch(run, f"val_{leading}") for run in runs])
             best = max(range(len(accuracy.mean)), key=accuracy.mean.__getitem__) if accuracy.epochs else None
             broken = [
                 curve_of([values_by_epoch(run, f"val_{measure}", scale)]) for run in diverged.get(name, [])
@@ -73,7 +77,7 @@ class LearningCurves(Analysis):
             )
         return lines
 
-    def _caption(self, subject: Subject, lines: Sequence[_Lines], measure: str) -> str:
+    def _caption(self, subject: Subject, lines: Sequence[_Lines], measure: str, leading: str) -> str:
         several = any(max(line.val.num_seeds, line.train.num_seeds) > 1 for line in lines)
         parts = [f"Validation {measure} (solid) and train {measure} (dashed) after each epoch."]
         if several:
@@ -82,9 +86,11 @@ class LearningCurves(Analysis):
             parts.append("One seed per variant, hence no band.")
         parts.append(
             "Epoch 0 is the untrained model. The ring marks the epoch with the highest mean validation "
-            "accuracy. Train values are averages over the epoch while the weights change, on augmented "
+            f"{leading}. Train values are averages over the epoch while the weights change, on augmented "
             "images where the recipe augments, so they may lie on the worse side of validation."
         )
+        if measure == "loss" and leading != "accuracy":
+            parts.append("Losses compare between variants only where these are trained with the same one.")
         if _zooms(lines):
             parts.append("Right: the second half of training, enlarged.")
         if len({line.val.epochs[-1] for line in lines if line.val.epochs}) > 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.curves import BANDS, Curve, curve_of, draw_curve, values_by_epoch
@@ -42,11 +43,13 @@ class Overfitting(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields the gap by epoch and the accuracy of the kept weights, each as picture and table."""
+        measure = subject.leading()
+        word = measures.label(measure)
         gaps = [
             _Gaps(
                 name,
                 plots.style_of(index),
-                curve_of([_gap(run, "train_accuracy", "val_accuracy", 100.0) for run in runs], self.band),
+                curve_of([_gap(run, f"train_{measure}", f"val_{measure}", 100.0) for run in runs], self.band),
                 curve_of([_gap(run, "val_loss", "train_loss") for run in runs], self.band),
             )
             for index, (name, runs) in enumerate(subject.trained().items())
@@ -54,27 +57,28 @@ class Overfitting(Analysis):
         yield from self._figures(subject, gaps)
         yield _by_epoch(subject, gaps)
         kept = {
-            name: {split: _accuracies(runs, split) for split in SPLITS}
+            name: {split: _accuracies(runs, split, measure) for split in SPLITS}
             for name, runs in subject.trained().items()
         }
         if any(values for splits in kept.values() for values in splits.values()):
             yield Figure(
                 name="overfitting_kept_weights",
-                title="Accuracy of the kept weights on train, validation and test",
+                title=f"{word[0].upper()}{word[1:]} of the kept weights on train, validation and test",
                 caption="The weights of the best epoch, on images that are not augmented: the farther train "
                 "stands to the right of test, the less of what was learned holds for new images. Small marks "
                 "are seeds, large ones their means." + subject.diverged_note(),
-                figure=_draw_kept(kept),
+                figure=_draw_kept(kept, word),
             )
         yield _kept_weights(subject, kept)
 
     def _figures(self, subject: Subject, gaps: Sequence[_Gaps]) -> Iterator[Figure]:
+        word = measures.label(subject.leading())
         known = [gap for gap in gaps if gap.accuracy.epochs or gap.loss.epochs]
         pictures = [known[start : start + MOST_IN_ONE] for start in range(0, len(known), MOST_IN_ONE)]
         cut = _is_cut([gap.accuracy for gap in known]) or _is_cut([gap.loss for gap in known])
         several = any(gap.accuracy.num_seeds > 1 for gap in known)
         caption = (
-            "Left: train minus validation accuracy after each epoch. Right: validation minus train loss. "
+            f"Left: train minus validation {word} after each epoch. Right: validation minus train loss. "
             "Above zero, train is ahead. "
             + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
             + HISTORY_NOTE
@@ -88,7 +92,7 @@ class Overfitting(Analysis):
                 name="overfitting" if len(pictures) == 1 else f"overfitting_{number}",
                 title=f"The gap between train and validation{which}",
                 caption=caption,
-                figure=_draw_gaps(shown, known),
+                figure=_draw_gaps(shown, known, word),
             )
 
 
@@ -98,10 +102,10 @@ def _gap(run: Run, upper: str, lower: str, scale: float = 1.0) -> dict[int, floa
     return {epoch: value - below[epoch] for epoch, value in above.items() if epoch in below}
 
 
-def _accuracies(runs: Sequence[Run], split: str) -> list[float]:
-    """Accuracy of the kept weights in % for each run that has one."""
+def _accuracies(runs: Sequence[Run], split: str, measure: str) -> list[float]:
+    """The measure of the kept weights in % for each run that has one."""
     metrics = [(run.result() or {}).get("metrics", {}) for run in runs]
-    return [100 * value for each in metrics if (value := each.get(f"{split}_accuracy")) is not None]
+    return [100 * value for each in metrics if (value := each.get(f"{split}_{measure}")) is not None]
 
 
 def _smoothing_note(subject: Subject) -> str:
@@ -119,6 +123,7 @@ def _smoothing_note(subject: Subject) -> str:
 
 
 def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
+    word = measures.label(subject.leading())
     rows: list[list[Cell]] = []
     for gap, runs in zip(gaps, subject.trained().values(), strict=True):
         rises = [
@@ -153,11 +158,11 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
     return Table(
         name="overfitting",
         title="Overfitting by epoch",
-        caption="The gap is train minus validation accuracy, of the mean over seeds. The lowest validation "
+        caption=f"The gap is train minus validation {word}, of the mean over seeds. The lowest validation "
         "loss, the epochs it took until then, the last loss and the rise from the one to the other are means "
         f"over seeds. A seed overfits where validation loss ends more than {100 * MIN_RISE:g} % above its "
         "lowest while train loss ends lower than it was there; a variant where more than half of its seeds "
-        "do. Loss can rise while accuracy stands still: the mistakes then become more confident, not more. "
+        "do. Loss can rise while {word} stands still: the mistakes then become more confident, not more. "
         + HISTORY_NOTE
         + _smoothing_note(subject)
         + subject.diverged_note(),
@@ -171,9 +176,10 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
 
 
 def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> Table:
+    word = measures.label(subject.leading())
     rows: list[list[Cell]] = []
     for name, runs in subject.trained().items():
-        gaps = [_differences(runs, split) for split in ("val", "test")]
+        gaps = [_differences(runs, split, subject.leading()) for split in ("val", "test")]
         rows.append(
             [
                 name,
@@ -191,7 +197,7 @@ def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> 
         )
     return Table(
         name="overfitting_kept_weights",
-        title="Accuracy of the kept weights",
+        title=f"{word[0].upper()}{word[1:]} of the kept weights",
         caption="Means over seeds, measured once with the weights of the best epoch, without augmentation; ± "
         "is the standard deviation over seeds of the gap before it. Validation chose that epoch and is "
         "therefore a bit too high, so train − validation is a bit too small; test chose nothing."
@@ -204,19 +210,19 @@ def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> 
     )  # fmt: skip
 
 
-def _differences(runs: Sequence[Run], split: str) -> list[float]:
-    """Train accuracy minus that of the split, in points, for each run that has both."""
-    pairs = [(_accuracies([run], "train"), _accuracies([run], split)) for run in runs]
+def _differences(runs: Sequence[Run], split: str, measure: str) -> list[float]:
+    """The measure on train minus that on the split, in points, for each run that has both."""
+    pairs = [(_accuracies([run], "train", measure), _accuracies([run], split, measure)) for run in runs]
     return [train[0] - other[0] for train, other in pairs if train and other]
 
 
-def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps]) -> "MplFigure":
+def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps], word: str) -> "MplFigure":
     """Accuracy left, loss right; the axes span what all pictures show, so that these compare."""
     from matplotlib.ticker import MaxNLocator
 
     figure, (left, right) = plots.new_figure(1, 2)
     for axes, measure, label in (
-        (left, "accuracy", "train − validation accuracy (points)"),
+        (left, "accuracy", f"train − validation {word} (points)"),
         (right, "loss", "validation − train loss"),
     ):
         plots.label_axes(axes, "epoch", label)
@@ -259,9 +265,9 @@ def _is_cut(curves: Sequence[Curve]) -> bool:
     return any(value < low for curve in curves for value in curve.low)
 
 
-def _draw_kept(kept: dict[str, dict[str, list[float]]]) -> "MplFigure":
+def _draw_kept(kept: dict[str, dict[str, list[float]]], word: str) -> "MplFigure":
     figure, (axes,) = plots.new_figure(height=max(2.2, 1.1 + 0.5 * len(kept)))
-    plots.label_axes(axes, "accuracy (%)", "")
+    plots.label_axes(axes, f"{word} (%)", "")
     axes.grid(False, axis="y")
     plots.note_above(axes, "triangle: train    square: validation    circle: test")
     for index, splits in enumerate(kept.values()):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject, Table
 from cnnbench.analyses.curves import values_by_epoch
@@ -86,10 +87,11 @@ class Stability(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields a picture of every jump, where there are enough epochs, and the table of their sizes."""
+        word = measures.label(subject.leading())
         rows: list[list[str | int | float | None]] = []
         jumps: dict[str, list[Jumps]] = {}
         for name, runs in subject.trained().items():
-            accuracies = [values_by_epoch(run, "val_accuracy", 100.0) for run in runs]
+            accuracies = [values_by_epoch(run, f"val_{subject.leading()}", 100.0) for run in runs]
             measured = [found for found in map(stability_of, accuracies) if found is not None]
             spread = spread_over_seeds(accuracies)
             jumps[name] = measured
@@ -106,23 +108,23 @@ class Stability(Analysis):
                 ]
             )
         definition = (
-            "A jump is the change of validation accuracy from one epoch to the next, in percentage points, "
+            f"A jump is the change of validation {word} from one epoch to the next, in percentage points, "
             "counted over the second half of training."
         )
         if any(jumps.values()):
             yield Figure(
                 name="stability",
-                title="Jumps of validation accuracy between epochs",
-                caption=f"{definition} One mark per epoch and seed; left of zero accuracy fell. The bar "
+                title=f"Jumps of validation {word} between epochs",
+                caption=f"{definition} One mark per epoch and seed; left of zero {word} fell. The bar "
                 "spans plus and minus the mean absolute jump: the shorter, the steadier."
                 + subject.diverged_note(),
-                figure=_draw(jumps),
+                figure=_draw(jumps, word),
             )
         few = [name for name, found in jumps.items() if not found]
         yield Table(
             name="stability",
             title="Stability of training",
-            caption=f"{definition} Mean jump: mean absolute change. Drops: how often accuracy fell, per "
+            caption=f"{definition} Mean jump: mean absolute change. Drops: how often {word} fell, per "
             "seed. Spread over seeds: their standard deviation at one epoch, averaged over the same epochs."
             + (f" Too few epochs (3 are needed) or no trained run: {', '.join(few)}." if few else "")
             + subject.diverged_note(),
@@ -134,9 +136,9 @@ class Stability(Analysis):
         )  # fmt: skip
 
 
-def _draw(jumps: Mapping[str, Sequence[Jumps]]) -> "MplFigure":
+def _draw(jumps: Mapping[str, Sequence[Jumps]], word: str) -> "MplFigure":
     figure, (axes,) = plots.new_figure(height=max(2.2, 1.1 + 0.5 * len(jumps)))
-    plots.label_axes(axes, "change of validation accuracy from one epoch to the next (percentage points)", "")
+    plots.label_axes(axes, f"change of validation {word} from one epoch to the next (percentage points)", "")
     axes.axvline(0, color="#999999", linewidth=1, zorder=1)
     axes.grid(False, axis="y")
     plots.note_above(axes, "mark: one epoch of one seed    bar: plus and minus the mean absolute jump")

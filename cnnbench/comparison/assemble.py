@@ -7,14 +7,16 @@ from pathlib import Path
 from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
+from cnnbench import measures
 from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.measurements import (
+    Measurement,
     RecipeMeasurements,
     VariantMeasurements,
     read_planned,
     read_recipe,
 )
-from cnnbench.comparison.quantities import KNOWN, Quantity, named
+from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, named
 from cnnbench.errors import CnnbenchError
 from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
@@ -23,24 +25,26 @@ from cnnbench.statistics import (
     compare_means,
     compare_predictions,
     holm,
+    image_interval,
     mean_interval,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Comparison", "Pair", "Row", "compare"]
 
 PLAN = "plan.json"
+LEADING_OF_MASKS = f"test_{measures.LEADING['segmentation']}"
 
 
 def compare(
-    paths: Sequence[Path] = (), *, runs_dir: Path = Path("runs"), metric: str = "test_accuracy"
+    paths: Sequence[Path] = (), *, runs_dir: Path = Path("runs"), metric: str | None = None
 ) -> Comparison:
     """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
 
     A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
+    Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy.
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
     from cnnbench.comparison.stages import stale_stages  # which compares in its turn
@@ -52,7 +56,10 @@ def compare(
         recipe.problems += stale_stages(directory)
     _keep_apart(recipes, directories)
     recipes.sort(key=lambda recipe: _natural(Path(recipe.name)))
-    runs = [run for recipe in recipes for variant in recipe.variants for run in variant.measurements]
+    runs = [run for recipe in recipes for run in _runs(recipe)]
+    if metric is None:
+        all_masks = bool(runs) and all(LEADING_OF_MASKS in run.values for run in runs)
+        metric = LEADING_OF_MASKS if all_masks else "test_accuracy"
     return _compared(recipes, named(metric, (name for run in runs for name in run.values)))
 
 
@@ -64,13 +71,24 @@ def compare_planned(
 
 
 def _compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comparison:
+    masks = [
+        recipe.name for recipe in recipes if any(LEADING_OF_MASKS in run.values for run in _runs(recipe))
+    ]
     rows, pairs, problems = [], [], []
+    if masks and len(masks) < len(recipes) and quantity.name.endswith("_accuracy"):
+        problems.append(
+            f"accuracy is of pixels in {', '.join(masks)}, where IoU says more: compare them by themselves"
+        )
     for recipe in recipes:
         tested, untested = _pairs(recipe, quantity)
         rows += [_row(recipe.name, variant, quantity) for variant in recipe.variants]
         pairs += tested
         problems += [f"{recipe.name}: {problem}" for problem in recipe.problems + untested]
     return Comparison(rows, pairs, quantity, problems)
+
+
+def _runs(recipe: RecipeMeasurements) -> list[Measurement]:
+    return [run for variant in recipe.variants for run in variant.measurements]
 
 
 def _find(path: Path, runs_dir: Path) -> list[Path]:
@@ -155,17 +173,24 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         measured=_estimate(variant, quantity),
         skipped=variant.skipped is not None and not variant.measurements,
         is_fixed=variant.is_fixed,
+        more={
+            name: estimate
+            for name, each in MORE.items()
+            if (estimate := _estimate(variant, each)) is not None
+        },
     )
 
 
 def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | None:
-    """Over seeds where there are several; of one seed the binomial interval where predictions are stored."""
+    """Over seeds where there are several; of one seed over images, where predictions are stored."""
     values = variant.values(quantity.name)
     if not values:
         return None
-    correct = variant.measurements[0].correct.get(quantity.split or "")
-    if len(values) == len(variant.measurements) == 1 and correct is not None:
-        return binomial_interval(int(correct.sum()), len(correct))
+    scores = variant.measurements[0].scores.get(quantity.name)
+    if len(values) == len(variant.measurements) == 1 and scores is not None:
+        if scores.dtype == bool:
+            return binomial_interval(int(scores.sum()), len(scores))
+        return image_interval(scores)
     return mean_interval(values, proportion=quantity.is_proportion)
 
 
@@ -181,7 +206,7 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
             if max(len(values[a]), len(values[b])) > 1:
                 tested.append((a, b, compare_means(values[a], values[b])))
     else:
-        groups, problems = _same_images(recipe, quantity.split)
+        groups, problems = _same_images(recipe, quantity.name, quantity.split)
         for group in groups:
             for a, b in combinations(group, 2):
                 tested.append((a, b, compare_predictions(group[a], group[b])))
@@ -192,15 +217,15 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
 
 
 def _same_images(
-    recipe: RecipeMeasurements, split: str
-) -> "tuple[list[dict[str, NDArray[np.bool_]]], list[str]]":
-    """Groups of variants that were tested on the same images: (num_seeds, N) right predictions by variant."""
+    recipe: RecipeMeasurements, measure: str, split: str
+) -> "tuple[list[dict[str, NDArray[Any]]], list[str]]":
+    """Groups of variants that were tested on the same images: scores (num_seeds, N) by variant."""
     import numpy as np
 
-    groups: dict[tuple[str, bytes], dict[str, NDArray[np.bool_]]] = {}
+    groups: dict[tuple[str, bytes], dict[str, NDArray[Any]]] = {}
     problems = []
     for variant in recipe.variants:
-        runs = [run for run in variant.measurements if split in run.correct]
+        runs = [run for run in variant.measurements if measure in run.scores]
         if not runs:
             continue
         targets = {run.targets[split].astype(np.int64).tobytes() for run in runs}
@@ -208,7 +233,7 @@ def _same_images(
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
         key = (choice_of_images(variant.config), targets.pop())
-        groups.setdefault(key, {})[variant.name] = np.stack([run.correct[split] for run in runs])
+        groups.setdefault(key, {})[variant.name] = np.stack([run.scores[measure] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())
         problems.append(

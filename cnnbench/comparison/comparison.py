@@ -36,6 +36,12 @@ class Row:
     measured: Estimate | None  # the quantity that is compared
     skipped: bool = False  # it could not be run here; `problems` says why
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
+    more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
+
+    def estimate(self, name: str) -> Estimate | None:
+        """What is known of a quantity over the seeds: `test_accuracy`, `test_iou`, `train_seconds`."""
+        known: Estimate | None = self.more.get(name) or getattr(self, name, None)
+        return known
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,9 @@ class Comparison:
         standings = {self.standing(row) for row in measured}
         if standings <= {"best", "tied"} or "untested" in standings:
             return  # a better mean within the noise pays for nothing, nor does one on easier images
-        better = "more accurate" if self.metric.is_proportion else f"better in {self.metric.label}"
+        better = (
+            "more accurate" if self.metric.name.endswith("accuracy") else f"better in {self.metric.label}"
+        )
         for name, start, cheaper in (
             ("num_params", "Per parameter", "smaller"),
             ("train_seconds", "Per second of training", "faster"),

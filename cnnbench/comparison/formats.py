@@ -8,11 +8,17 @@ from typing import Any
 
 from cnnbench import files
 from cnnbench.comparison.comparison import Comparison, Row, Standing
-from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
+from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, written, written_estimate, written_interval
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate
 
 ESTIMATES = ("test_accuracy", "val_accuracy", "train_accuracy", "train_seconds")
+# Of masks, accuracy comes last: nearly all pixels are ground.
+ESTIMATES_OF_MASKS = (
+    "test_iou", "val_iou", "train_iou", "test_dice", "test_precision", "test_recall", "test_accuracy",
+    "train_seconds",
+)  # fmt: skip
+BRIEF_OF_MASKS = ("test_dice", "test_accuracy", "train_iou", "train_seconds")
 SINGLES = ("num_params", "macs", "latency_ms", "throughput", "peak_memory_mib", "best_epoch")
 BRIEF_ESTIMATES = ("train_accuracy", "train_seconds")
 BRIEF_SINGLES = ("num_params", "latency_ms", "best_epoch")
@@ -49,7 +55,9 @@ def to_csv(comparison: Comparison) -> str:
         flat.append(cells)
     text = io.StringIO()
     if flat:
-        writer = csv.DictWriter(text, fieldnames=list(flat[0]), lineterminator="\n")
+        writer = csv.DictWriter(
+            text, fieldnames=list(dict.fromkeys(key for cells in flat for key in cells)), lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(flat)
     return text.getvalue()
@@ -59,7 +67,10 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
     """Column titles with units, and the cells as text; `brief` leaves out what a terminal has no room for."""
     metric = comparison.metric
     several = len(comparison.recipes()) > 1
-    others = [KNOWN[name] for name in (BRIEF_ESTIMATES if brief else ESTIMATES) if name != metric.name]
+    names: tuple[str, ...] = BRIEF_ESTIMATES if brief else ESTIMATES
+    if of_masks(comparison):
+        names = BRIEF_OF_MASKS if brief else ESTIMATES_OF_MASKS
+    others = [(KNOWN | MORE)[name] for name in names if name != metric.name]
     singles = [KNOWN[name] for name in (BRIEF_SINGLES if brief else SINGLES) if name != metric.name]
     columns = [*(["recipe"] if several else []), "variant", "seeds", metric.axis, "", "95 % interval"]
     columns += [quantity.axis for quantity in (*others, *singles)]
@@ -74,11 +85,17 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
                 SKIPPED if row.skipped else _text(metric, estimate),
                 MARKS[comparison.standing(row)],
                 _interval(metric, estimate),
-                *(_text(quantity, getattr(row, quantity.name)) for quantity in others),
+                *(_text(quantity, row.estimate(quantity.name)) for quantity in others),
                 *(_single(quantity, getattr(row, quantity.name)) for quantity in singles),
             ]
         )
     return columns, body
+
+
+def of_masks(comparison: Comparison) -> bool:
+    """Whether every measured variant has what is measured of masks."""
+    measured = [row for row in comparison.rows if row.num_seeds]
+    return bool(measured) and all("test_iou" in row.more for row in measured)
 
 
 def legend(comparison: Comparison) -> str:
@@ -140,6 +157,7 @@ def _plain(row: Row, metric: Quantity) -> dict[str, Any]:
         "complete": row.complete,
         "problems": list(row.problems),
     }
+    plain |= {name: _parts(estimate) for name, estimate in row.more.items()}
     if metric.name not in plain:
         plain[metric.name] = _parts(row.measured)
     return plain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import DamagedError, Run, differences, read_json
+from cnnbench.statistics import scores_of_masks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +21,16 @@ SPLITS = ("test", "val")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run that counts. `targets` and `correct` are (N,) each, by split, in the order of its images."""
+    """One run that counts, with what is known image by image, in the order of its images.
+
+    `targets` has for each split what tells its images apart. `scores` has for each measure (`test_accuracy`)
+    values (N,) whose mean is the measure: whether each image is right, or for masks see `scores_of_masks`.
+    """
 
     seed: int
     values: dict[str, float]
     targets: "dict[str, NDArray[np.integer[Any]]]"
-    correct: "dict[str, NDArray[np.bool_]]"
+    scores: "dict[str, NDArray[Any]]"
     device: str
     precision: str
     versions: dict[str, str]
@@ -162,20 +167,21 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
         message = f": {result['message']}" if result.get("message") else ""
         variant.problems.append(f"seed {run.seed} diverged and does not count{message}")
         return
-    targets, correct = _read_predictions(run)
-    for split, hits in correct.items():
-        said, counted = values.get(f"{split}_accuracy"), float(hits.mean())
-        if said is not None and abs(said - counted) * len(hits) > 0.5:
+    targets, scores = _read_predictions(run)
+    for name, of_images in scores.items():
+        said, counted = values.get(name), float(of_images.mean())
+        tolerance = 0.5 / len(of_images) if of_images.dtype == bool else 1e-6
+        if said is not None and abs(said - counted) > tolerance:
             raise DamagedError(
                 f"{run.path / 'predictions.npz'}: "
-                f"{split} accuracy is {counted:.4f}, but {said:.4f} in result.json"
+                f"{name.replace('_', ' ')} is {counted:.4f}, but {said:.4f} in result.json"
             )
     variant.measurements.append(
         Measurement(
             seed=run.seed,
             values=values,
             targets=targets,
-            correct=correct,
+            scores=scores,
             device=_device(result.get("device")),
             precision=str(result.get("precision")),
             versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
@@ -185,20 +191,25 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
 
 def _read_predictions(
     run: Run,
-) -> "tuple[dict[str, NDArray[np.integer[Any]]], dict[str, NDArray[np.bool_]]]":
+) -> "tuple[dict[str, NDArray[np.integer[Any]]], dict[str, NDArray[Any]]]":
     path = run.path / "predictions.npz"
     try:
         arrays = run.predictions()
     except zlib.error as error:
         raise DamagedError(f"{path}: {error}") from error
-    targets, correct = {}, {}
+    targets: dict[str, NDArray[np.integer[Any]]] = {}
+    scores: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
         predicted, target = arrays.get(f"{split}_predictions"), arrays.get(f"{split}_targets")
         if predicted is None or target is None or predicted.shape != target.shape or not target.size:
             raise DamagedError(f"{path}: expected {split}_predictions and {split}_targets of one length")
+        targets[split] = target
         if target.ndim == 1:
-            targets[split], correct[split] = target, predicted == target
-    return targets, correct
+            scores[f"{split}_accuracy"] = predicted == target
+        else:
+            found = scores_of_masks(predicted, target, arrays.get(f"{split}_groups"))
+            scores |= {f"{split}_{measure}": values for measure, values in found.items()}
+    return targets, scores
 
 
 def _finite(content: dict[str, Any]) -> dict[str, float]:

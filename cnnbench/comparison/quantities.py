@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cnnbench import measures
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate
 
@@ -30,12 +31,20 @@ class Quantity:
         return self.unit == "%"
 
 
+def shares(measure: str) -> list[Quantity]:
+    """A measure of 0 to 1 on each of the splits."""
+    name = measures.label(measure)
+    return [
+        Quantity(f"test_{measure}", f"test {name}", "%", higher_is_better=True, split="test"),
+        Quantity(f"val_{measure}", f"validation {name}", "%", higher_is_better=True, split="val"),
+        Quantity(f"train_{measure}", f"train {name}", "%", higher_is_better=True),
+    ]
+
+
 KNOWN = {
     quantity.name: quantity
     for quantity in (
-        Quantity("test_accuracy", "test accuracy", "%", higher_is_better=True, split="test"),
-        Quantity("val_accuracy", "validation accuracy", "%", higher_is_better=True, split="val"),
-        Quantity("train_accuracy", "train accuracy", "%", higher_is_better=True),
+        *shares("accuracy"),
         Quantity("test_loss", "test loss"),
         Quantity("val_loss", "validation loss"),
         Quantity("train_loss", "train loss"),
@@ -50,12 +59,22 @@ KNOWN = {
         Quantity("macs", "multiply-adds", is_cost=True, is_exact=True),
     )
 }
+# what only some tasks measure
+MORE = {
+    quantity.name: quantity
+    for measure in measures.LABELS
+    if measure != "accuracy"
+    for quantity in shares(measure)
+}
 
 
 def named(name: str, measured: Iterable[str] = ()) -> Quantity:
     """The quantity of this name; one only a task measures (`test_iou`) must be among `measured`."""
     if name in KNOWN:
         return KNOWN[name]
+    measured = list(measured)
+    if name in MORE and name in measured:
+        return MORE[name]
     known = list(dict.fromkeys((*KNOWN, *measured)))
     if name in known:
         lower = any(word in name for word in ("loss", "error", "seconds"))

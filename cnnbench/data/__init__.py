@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cnnbench import catalog
 
 if TYPE_CHECKING:
-    from cnnbench.data.base import Dataset, Format, Source, Survey
+    from cnnbench.data.base import Dataset, Format, Source, Survey, TaskName
     from cnnbench.data.download import Progress
     from cnnbench.recipe.config import DataConfig
 
@@ -51,6 +51,16 @@ def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = 
         in_shape if size is None else (in_shape[0], size, size),
         num_classes if rest.classes is None else len(rest.classes),
     )
+
+
+def task_of(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) -> "TaskName":
+    """What is to be predicted: said by the loader's module (`TASK`, beside `describe`), else by its data."""
+    load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
+    module = sys.modules[load.__module__]
+    if hasattr(module, "describe"):
+        task: TaskName = getattr(module, "TASK", "classification")
+        return task
+    return load_dataset(config, root, plugins).task
 
 
 def download_dataset(name: str, root: Path, progress: "Progress | None" = None) -> "Survey":

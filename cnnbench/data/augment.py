@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnnbench import catalog
 from cnnbench.data.geometry import border_positions, crop_windows, flip_some, move
-from cnnbench.data.transform import Move, Shape, Transform
+from cnnbench.data.transform import Move, Paired, Shape, Transform, move_both
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, Probability
 
@@ -53,9 +53,20 @@ class Augment:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images (B, C, H, W) uint8 augmented with draws of a CPU generator; sizes may change."""
         for transform in self.transforms:
-            num_images, _, height, width = images.shape
-            images = transform.draw(Shape(num_images, height, width), generator)(images)
+            images = transform.draw(_shape(images), generator)(images)
         return images
+
+    def with_masks(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The same, and masks (B, H, W) uint8 moved along; what only colors the images leaves them."""
+        layers = masks[:, None]
+        for transform in self.transforms:
+            images, layers = move_both(transform.draw(_shape(images), generator), images, layers)
+        return images, layers[:, 0]
+
+
+def _shape(images: Tensor) -> Shape:
+    num_images, _, height, width = images.shape
+    return Shape(num_images, height, width)
 
 
 def _target(name: str, plugins: Sequence[str]) -> str:
@@ -103,20 +114,28 @@ class PadIfNeeded:
             # padded fully on both sides, then cut: any border mode then comes out as if padded unevenly
             both = (total[0], total[0], total[1], total[1])
             crop = _draw_windows(shape, total, (size[0] + total[0], size[1] + total[1]), generator)
-            return lambda images: crop(self._pad(images, both))
+            return _then(self._move(both), crop)
         vertical, _, horizontal = self.position.partition("_")
         top = total[0] // 2 if vertical == "center" else total[0] if vertical == "bottom" else 0
         left = total[1] // 2 if vertical == "center" else total[1] if horizontal == "right" else 0
-        return lambda images: self._pad(images, (top, total[0] - top, left, total[1] - left))
+        return self._move((top, total[0] - top, left, total[1] - left))
 
-    def _pad(self, images: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
+    def _move(self, margins: tuple[int, int, int, int]) -> Move:
+        """`fill` is a color: masks are filled with their class 0."""
+
+        def together(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+            return self._pad(images, margins, self.fill), self._pad(masks, margins, 0.0)
+
+        return Paired(lambda images: self._pad(images, margins, self.fill), together)
+
+    def _pad(self, images: Tensor, margins: tuple[int, int, int, int], color: Fill) -> Tensor:
         num_images, channels, height, width = images.shape
         top, bottom, left, right = margins
         if self.border_mode != 0:
             rows = border_positions(height, top, bottom, self.border_mode)
             columns = border_positions(width, left, right, self.border_mode)
             return images.index_select(2, move(rows, images)).index_select(3, move(columns, images))
-        fill = [self.fill] * channels if isinstance(self.fill, float | int) else self.fill
+        fill = [color] * channels if isinstance(color, float | int) else color
         if len(fill) != channels:
             raise CnnbenchError(f"augment PadIfNeeded: fill has {len(fill)} values for {channels} channels")
         bytes_ = [min(255, max(0, round(value))) for value in fill]
@@ -167,7 +186,7 @@ class RandomCrop:
                 f"{shape.height}x{shape.width}: put a PadIfNeeded before it or make it smaller"
             )
         crop = _draw_windows(shape, (rows, columns), (self.height, self.width), generator)
-        return lambda images: crop(pad(images))
+        return _then(pad, crop)
 
 
 class HorizontalFlip:
@@ -195,6 +214,15 @@ def _draw_windows(
     """A window of this size per image, its top at 0 to extra[0], its left at 0 to extra[1], inclusive."""
     tops, lefts = (torch.randint(0, n + 1, (shape.num_images,), generator=generator) for n in extra)
     return lambda images: crop_windows(images, move(tops, images), move(lefts, images), *size)
+
+
+def _then(first: Move, second: Move) -> Move:
+    """Both in turn, of images alone and of images with masks."""
+
+    def together(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        return move_both(second, *move_both(first, images, masks))
+
+    return Paired(lambda images: second(first(images)), together)
 
 
 def _unchanged(images: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """What a data set is as published and once prepared: three splits of uint8 images and their targets."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+TaskName = Literal["classification", "segmentation"]
 
 
 class Format(NamedTuple):
@@ -24,7 +26,11 @@ class Survey(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as published: uint8 images (N, C, H, W), int64 targets (N,), class names.
+    """A data set as published: uint8 images (N, C, H, W), targets, class names.
+
+    Targets are class indices, int64 (N,), or masks of them, uint8 (N, H, W). Images of one group (N,) int64
+    are pictures of one thing, so they stay together when splits are cut; without groups each is its own.
+    `notes` are sentences for the user, such as which files were left out.
 
     One that is `test_only` has no training images: those of test stand in their place, and nothing may
     be trained on them.
@@ -36,6 +42,9 @@ class Source:
     test_targets: Tensor
     classes: tuple[str, ...]
     test_only: bool = False
+    train_groups: Tensor | None = None
+    test_groups: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,29 +52,39 @@ class Split:
     """Some rows of shared tensors, so that train and validation stand in memory once."""
 
     images: Tensor  # (M, C, H, W) uint8 in channels-last layout, shared between splits
-    targets: Tensor  # (M,) int64
+    targets: Tensor  # (M,) int64, or masks (M, H, W) uint8
     rows: Tensor  # (N,) int64: which of the M belong to this split
+    groups: Tensor | None = None  # (M,) int64, where images come in groups
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) uint8, channels last, and targets (B,) at these positions within the split."""
+        """Images (B, C, H, W) uint8, channels last, and their targets, at these positions in the split."""
         rows = self.rows.index_select(0, positions)
         # index_select copies an image whose pixels lie together as one block; indexing goes byte by byte
         pixels = self.images.permute(0, 2, 3, 1).index_select(0, rows)
         return pixels.permute(0, 3, 1, 2), self.targets.index_select(0, rows)
 
     def all_targets(self) -> Tensor:
-        """Targets (N,) of the split in order."""
+        """Targets (N,) or masks (N, H, W) of the split in order."""
         return self.targets[self.rows]
 
+    def all_groups(self) -> Tensor | None:
+        """Groups (N,) of the split in order, or None where each image is its own."""
+        return None if self.groups is None else self.groups[self.rows.to(self.groups.device)]
+
     def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.targets.to(device), self.rows.to(device))
+        return replace(
+            self,
+            images=self.images.to(device),
+            targets=self.targets.to(device),
+            rows=self.rows.to(device),
+        )
 
     def sharing(self, other: "Split") -> "Split":
         """This split on the storage of `other`, which holds the same images."""
-        return Split(other.images, other.targets, self.rows.to(other.rows.device))
+        return replace(self, images=other.images, targets=other.targets, rows=self.rows.to(other.rows.device))
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,12 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     test_only: bool = False  # train and val are images of test: nothing may be trained on them
+    notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> TaskName:
+        """What is to be predicted: a class for each image, or for each pixel."""
+        return "segmentation" if self.train.targets.dim() == 3 else "classification"
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

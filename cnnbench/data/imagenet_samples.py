@@ -18,7 +18,7 @@ SIZE = 256  # what most networks of ImageNet resize the short side to
 _NAME = re.compile(r"(\d{3})_(n\d{8})_.*\.jpe?g", re.IGNORECASE)
 
 
-def describe(*, size: int = SIZE, **_: object) -> Format:
+def describe(root: Path, *, size: int = SIZE, **_: object) -> Format:
     """The format of the images, known without the files."""
     return Format((3, size, size), len(imagenet_classes()))
 

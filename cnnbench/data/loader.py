@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from cnnbench.data.augment import Augment
-from cnnbench.data.base import Dataset, Split
+from cnnbench.data.base import Dataset, Split, TaskName
 from cnnbench.errors import CnnbenchError
 from cnnbench.seeds import mix
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import DataConfig
 
+# Nets for masks keep the activations of every level at full size until the end: fewer images at a time.
+EVAL_BATCH: dict[TaskName, int] = {"classification": 512, "segmentation": 32}
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
 
 
@@ -51,16 +53,22 @@ class Loader:
         return max(1, len(self.dataset.train) // self.batch_size)
 
     def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalized inputs (B, C, H, W) and targets (B,) of one epoch, in its own order."""
+        """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order."""
         train = self.dataset.train
         order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER)).to(self.device)
         for step in range(self.num_train_steps):
             positions = order[step * self.batch_size : (step + 1) * self.batch_size]
             images, targets = train.gather(positions)
-            yield self.normalize(self.augment(images, _generator(seed, epoch, step + 1))), targets
+            generator = _generator(seed, epoch, step + 1)
+            if self.dataset.task == "segmentation":
+                images, targets = self.augment.with_masks(images, targets, generator)
+            else:
+                images = self.augment(images, generator)
+            yield self.normalize(images), targets
 
-    def eval_batches(self, split: Split, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
+    def eval_batches(self, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""
+        batch_size = batch_size or EVAL_BATCH[self.dataset.task]
         if self.as_bytes:  # the model works on larger images than these: no more at a time than in training
             batch_size = min(batch_size, self.batch_size)
         split = split.to(self.device)  # no copy for the splits of `self.dataset`

@@ -2,16 +2,18 @@
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cnnbench.data.transform import Move, Shape
+from cnnbench.data.transform import Move, Paired, Shape
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cnnbench.recipe.config import Named
 
 
@@ -35,17 +37,36 @@ class PerImage:
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Move:
         seed = int(torch.randint(0, 2**31, (1,), generator=generator))
-        return lambda images: self._apply(images, seed)
+        return Paired(
+            lambda images: self._apply(images, seed), lambda images, masks: self._both(images, masks, seed)
+        )
 
     def _apply(self, images: Tensor, seed: int) -> Tensor:
         self.compose.set_random_seed(seed)
-        done = []
-        for image in images.permute(0, 2, 3, 1).cpu().numpy():
-            pixels = np.asarray(self.compose(image=np.ascontiguousarray(image))["image"])
-            done.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+        pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+        done = [self.compose(image=np.ascontiguousarray(picture))["image"] for picture in pictures]
+        return self._batch(done, images)
+
+    def _both(self, images: Tensor, masks: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """albumentations knows which of its transforms move a mask, and takes the nearest pixel there."""
+        self.compose.set_random_seed(seed)
+        pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+        done = [
+            self.compose(image=np.ascontiguousarray(picture), mask=np.ascontiguousarray(mask))
+            for picture, mask in zip(pictures, masks[:, 0].cpu().numpy(), strict=True)
+        ]
+        return (
+            self._batch([each["image"] for each in done], images),
+            self._batch([each["mask"] for each in done], masks),
+        )
+
+    def _batch(self, pictures: "list[NDArray[Any]]", like: Tensor) -> Tensor:
+        """Pictures (H, W) or (H, W, C) as (B, C, H, W) on the device of `like`."""
+        arrays = [np.asarray(picture) for picture in pictures]
+        done = [pixels[..., None] if pixels.ndim == 2 else pixels for pixels in arrays]
         if any(pixels.shape != done[0].shape or pixels.dtype != np.uint8 for pixels in done):
             raise CnnbenchError(
                 f"augment {self.names}: images of a batch must come out alike in size and as bytes, "
                 f"but came out as {sorted({f'{pixels.shape} {pixels.dtype}' for pixels in done})}"
             )
-        return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).to(images.device)
+        return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).to(like.device)

@@ -1,6 +1,7 @@
 """From a data set as published to the three splits of a run: which classes, how many images, what size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnbench.data.base import Dataset, Source, Split
-from cnnbench.data.split import cut_validation, stratified_rows
+from cnnbench.data.split import SPLIT_SEED, cut_by_group, cut_validation, stratified_rows
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _CHUNK = 1024  # images converted at a time: a float copy of a whole set would t
 
 def prepare(source: Source, config: "DataConfig") -> Dataset:
     """The data set a run sees; train and val share their images. CnnbenchError if a split would be empty."""
+    if source.train_targets.dim() == 3:
+        return _prepare_masks(source, config)
     train = (source.train_images, source.train_targets)
     test = (source.test_images, source.test_targets)
     classes = source.classes
@@ -44,7 +47,52 @@ def prepare(source: Source, config: "DataConfig") -> Dataset:
         mean=mean,
         std=std,
         test_only=source.test_only,
+        notes=source.notes,
     )
+
+
+def _prepare_masks(source: Source, config: "DataConfig") -> Dataset:
+    """The same for masks: images of one group stand on one side, and classes are of pixels, not of images."""
+    if config.classes is not None:
+        raise CnnbenchError(
+            f"data.classes chooses images by their class, but {config.name} has masks: leave it out"
+        )
+    train = _masks(source.train_images, source.train_targets, source.train_groups, config)
+    test = _masks(source.test_images, source.test_targets, source.test_groups, config)
+    num_val = config.val_size
+    if num_val is None:
+        num_val = max(1, round(len(train) * (config.val_fraction or 0.1)))
+    groups = train.rows if train.groups is None else train.groups
+    train_rows, val_rows = cut_by_group(groups, num_val)
+    train_split = replace(train, rows=train_rows)
+    mean, std = channel_statistics(train_split)
+    return Dataset(
+        name=config.name,
+        classes=source.classes,
+        train=train_split,
+        val=replace(train, rows=val_rows),
+        test=test,
+        mean=mean,
+        std=std,
+        notes=source.notes,
+    )
+
+
+def _masks(images: Tensor, masks: Tensor, groups: Tensor | None, config: "DataConfig") -> Split:
+    """All rows as one split: at most `limit` images, the same ones in every run, at the size asked for."""
+    if config.limit is not None and config.limit < len(masks):
+        generator = torch.Generator().manual_seed(SPLIT_SEED)
+        rows = torch.randperm(len(masks), generator=generator)[: config.limit].sort().values
+        images, masks = _take(images, masks, rows)
+        groups = None if groups is None else groups[rows]
+    if config.image_size is not None:
+        masks = resize_masks(masks, config.image_size)
+    return Split(_stored(images, config.image_size), masks, torch.arange(len(masks)), groups)
+
+
+def resize_masks(masks: Tensor, size: int) -> Tensor:
+    """Masks (N, size, size) uint8, each pixel that of the nearest one, so that no new class arises."""
+    return F.interpolate(masks[:, None], size=(size, size), mode="nearest-exact")[:, 0]
 
 
 def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -31,6 +31,30 @@ def cut_validation(
     return torch.from_numpy(np.flatnonzero(in_train)), torch.from_numpy(val)
 
 
+def cut_by_group(groups: Tensor, num_rows: int, num_least: int = 1) -> tuple[Tensor, Tensor]:
+    """Sorted rows: the rest, and at most `num_rows` (or the smallest group) in whole groups, always the same.
+
+    Raises CnnbenchError where fewer than `num_least` rows would be left.
+    """
+    names, sizes = np.unique(groups.numpy(), return_counts=True)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(names))
+    taken: list[int] = []
+    num_taken = 0
+    for place in order:
+        if num_taken + sizes[place] <= num_rows:
+            taken.append(int(names[place]))
+            num_taken += int(sizes[place])
+    if not taken:
+        taken = [int(names[order[sizes[order].argmin()]])]
+    chosen = np.isin(groups.numpy(), taken)
+    if len(chosen) - chosen.sum() < num_least:
+        raise CnnbenchError(
+            f"{num_rows} images cannot be cut from {len(chosen)} of {len(names)} sources with any left to "
+            "train on: lower the share that is cut off, or raise data.limit"
+        )
+    return torch.from_numpy(np.flatnonzero(~chosen)), torch.from_numpy(np.flatnonzero(chosen))
+
+
 def stratified_rows(targets: Tensor, num_rows: int) -> "NDArray[np.int64]":
     """Sorted rows chosen at random, each class in its share to within one image; always the same choice."""
     labels = targets.numpy()

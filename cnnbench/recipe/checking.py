@@ -16,6 +16,7 @@ from cnnbench.recipe.config import (
     EarlyStopping,
     Init,
     Limits,
+    Loss,
     MatchParams,
     Named,
     Seeds,
@@ -306,6 +307,8 @@ class Checker:
         table = (layer.section, *parts)
         if table == ("train", "early_stopping"):
             return list(EarlyStopping.model_fields)
+        if table == ("train", "loss"):
+            return list(Loss.model_fields)
         kind = _KINDS.get(table)
         known = list(SECTIONS[layer.section].model_fields) if not parts and layer.section in SECTIONS else []
         if kind is None:

@@ -72,6 +72,28 @@ class EarlyStopping(_Config):
     min_delta: NonNegative = 0.0
 
 
+class Loss(_Config):
+    """A weighted sum of losses for masks; `"dice"` is short for `{dice = 1.0}`."""
+
+    bce: NonNegative = 0.0
+    dice: NonNegative = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in cls.model_fields:
+                raise ValueError(f'unknown loss "{value}"; expected "bce", "dice", or a table of weights')
+            return {value: 1.0}
+        return value
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "Loss":
+        if not self.bce + self.dice:
+            raise ValueError("a loss without weight: give bce or dice more than 0")
+        return self
+
+
 class TrainConfig(_Config):
     """How every epoch is trained."""
 
@@ -81,6 +103,7 @@ class TrainConfig(_Config):
     schedule: Named = Named(name="constant")
     weight_decay: NonNegative = 0.0
     label_smoothing: DropRate = 0.0
+    loss: Loss | None = None
     grad_clip: Positive | None = None
     early_stopping: EarlyStopping | None = None
     precision: Precision = "auto"

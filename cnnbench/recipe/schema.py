@@ -13,6 +13,7 @@ from cnnbench.recipe.config import (
     EarlyStopping,
     Init,
     Limits,
+    Loss,
     MatchParams,
     TrainConfig,
 )
@@ -21,7 +22,7 @@ from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
 LIBRARY_PATTERN = f"^({'|'.join(LIBRARIES)})/"  # thousands of models: their names are checked on reading
-_LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping")}
+_LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping", "loss")}
 
 
 def recipe_schema() -> Schema:
@@ -30,6 +31,8 @@ def recipe_schema() -> Schema:
     (table,) = (each for each in definitions["model"]["anyOf"] if each.get("type") == "object")
     table["properties"]["best_of"] = {"type": "string", "description": "the recipe whose winner it is"}
     definitions["early_stopping"] = _table(EarlyStopping.model_json_schema()["properties"], ["patience"])
+    weights = Loss.model_json_schema()["properties"]
+    definitions["loss"] = {"anyOf": [{"enum": list(weights)}, _table(weights)]}
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])
     definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])
     claim = Claim.model_json_schema()

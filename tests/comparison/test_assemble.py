@@ -409,12 +409,12 @@ def test_metrics_know_which_direction_is_better(tmp_path: Path, metric: str, bes
 
 
 def test_a_metric_of_a_task(tmp_path: Path) -> None:
-    metrics = {"test_accuracy": 0.9, "test_iou": 0.4}
+    metrics = {"test_accuracy": 0.9, "test_score": 0.4}
     RecipeRuns(tmp_path / "a").add("x", [900], metrics=metrics).add(
-        "y", [900], metrics={**metrics, "test_iou": 0.5}
+        "y", [900], metrics={**metrics, "test_score": 0.5}
     )
-    comparison = compare([tmp_path], metric="test_iou")
-    assert [row["test_iou"]["mean"] for row in to_rows(comparison)] == [0.4, 0.5]
+    comparison = compare([tmp_path], metric="test_score")
+    assert [row["test_score"]["mean"] for row in to_rows(comparison)] == [0.4, 0.5]
     assert "use --seeds 3 or more" in " ".join(comparison.conclusions())
 
 

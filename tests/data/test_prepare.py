@@ -6,7 +6,7 @@ import torch
 
 from cnnbench.data import synthetic
 from cnnbench.data.base import Source, Split
-from cnnbench.data.prepare import channel_statistics, prepare, resize
+from cnnbench.data.prepare import channel_statistics, prepare, resize, resize_masks
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import DataConfig
 
@@ -120,3 +120,45 @@ def test_resize_by_half_averages_by_hand() -> None:
     image = torch.tensor([0, 0, 0, 80, 160, 0, 0, 0], dtype=torch.uint8).repeat(8, 1)
     row = resize(image[None, None], 4)[0, 0, 0]
     assert row.tolist() == [0, 50, 70, 0]
+
+
+def masked(num_images: int = 12, groups: list[int] | None = None) -> Source:
+    """Images of one value each, which their masks repeat modulo 2."""
+    values = torch.arange(num_images, dtype=torch.uint8)
+    images = values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).clone()
+    named = None if groups is None else torch.tensor(groups)
+    return Source(
+        images, images[:, 0] % 2, images[:3], images[:3, 0] % 2, ("off", "on"), named, None, ("a note",)
+    )
+
+
+def test_masks_go_with_their_images() -> None:
+    dataset = prepare(masked(), DataConfig(name="lunar", limit=7, val_size=2))
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (5, 2, 3)
+    for split in (dataset.train, dataset.val, dataset.test):
+        images, masks = split.gather(torch.arange(len(split)))
+        assert torch.equal(images[:, 0] % 2, masks)
+    assert len(dataset.train.images) == 7
+    assert dataset.notes == ("a note",)
+
+
+def test_groups_of_images_with_masks_stay_together() -> None:
+    groups = [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4]
+    dataset = prepare(masked(12, groups), DataConfig(name="lunar", val_size=3))
+    train, val = dataset.train.all_groups(), dataset.val.all_groups()
+    assert train is not None
+    assert val is not None
+    assert not set(train.tolist()) & set(val.tolist())
+    assert 1 <= len(val) <= 3
+
+
+def test_masks_are_resized_to_the_nearest_pixel() -> None:
+    masks = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]]], dtype=torch.uint8)
+    assert resize_masks(masks, 2).tolist() == [[[0, 1], [1, 0]]]
+    dataset = prepare(masked(), DataConfig(name="lunar", image_size=8))
+    assert dataset.train.images.shape[2:] == dataset.train.targets.shape[1:] == (8, 8)
+
+
+def test_pixels_have_no_classes_to_choose_from() -> None:
+    with pytest.raises(CnnbenchError, match="lunar has masks: leave it out"):
+        prepare(masked(), DataConfig(name="lunar", classes=["off", "on"]))

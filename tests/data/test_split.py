@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnbench.data.split import apportion, cut_validation, stratified_rows
+from cnnbench.data.split import apportion, cut_by_group, cut_validation, stratified_rows
 from cnnbench.errors import CnnbenchError
 
 
@@ -45,3 +45,22 @@ def test_fewer_validation_images_than_classes() -> None:
 def test_nothing_left_to_train_on(total: int, val_size: int | None) -> None:
     with pytest.raises(CnnbenchError, match="validation images cannot be cut"):
         cut_validation(torch.zeros(total, dtype=torch.int64), val_size, 0.1)
+
+
+def test_whole_groups_are_cut_off() -> None:
+    groups = torch.tensor([5, 5, 7, 7, 7, 9, 2, 2])
+    rest, chosen = cut_by_group(groups, 3)
+    assert sorted([*rest.tolist(), *chosen.tolist()]) == list(range(8))
+    assert not set(groups[rest].tolist()) & set(groups[chosen].tolist())
+    assert 1 <= len(chosen) <= 3
+    assert chosen.tolist() == cut_by_group(groups, 3)[1].tolist()
+
+
+def test_the_smallest_group_is_cut_off_where_none_is_small_enough() -> None:
+    rest, chosen = cut_by_group(torch.tensor([1, 1, 1, 4, 4]), 1)
+    assert (rest.tolist(), chosen.tolist()) == ([0, 1, 2], [3, 4])
+
+
+def test_one_group_cannot_be_cut() -> None:
+    with pytest.raises(CnnbenchError, match="from 3 of 1 sources"):
+        cut_by_group(torch.zeros(3, dtype=torch.int64), 1)

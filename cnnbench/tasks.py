@@ -1,0 +1,155 @@
+"""What is learned: a class for each image, or a mask of one class against the rest.
+
+A task says how logits are scored, turned into predictions and measured; the train loop is the same for both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnnbench import metrics
+from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.config import Loss, TrainConfig
+
+Reduction = Literal["mean", "sum"]
+DEFAULT_LOSS = Loss(bce=0.5, dice=0.5)
+NUM_THRESHOLDS = 20  # candidates are 1/20, 2/20 ... 19/20
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A class for each image: logits (N, C), targets (N,)."""
+
+    label_smoothing: float = 0.0
+    leading = "accuracy"
+
+    def train_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy against smoothed labels."""
+        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+
+    def loss(self, logits: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Cross entropy."""
+        return F.cross_entropy(logits, targets, reduction=reduction)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """The most likely class of each image: (N,) int64."""
+        return logits.argmax(1)
+
+    def described(self) -> dict[str, Any]:
+        """What a result says beyond the measures."""
+        return {}
+
+    def measures(self, matrix: Tensor) -> dict[str, float]:
+        """Accuracy, from a confusion matrix (C, C)."""
+        return {"accuracy": metrics.accuracy(matrix)}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Whether each pixel is of class 1: logits (N, 1, H, W), targets (N, H, W) of 0 and 1.
+
+    Every loss is one of an image, and averaged over images: it depends on no batch size.
+    """
+
+    weights: Loss = DEFAULT_LOSS
+    threshold: float = 0.5
+    leading = "iou"
+
+    def train_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The weighted sum of losses, mean over images."""
+        return self.loss(logits, targets)
+
+    def loss(self, logits: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """The same, or its sum over images."""
+        masks = targets.to(logits.dtype)
+        logits = logits[:, 0]
+        per_image = torch.zeros(len(logits), dtype=logits.dtype, device=logits.device)
+        if self.weights.bce:
+            pixels = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+            per_image = per_image + self.weights.bce * pixels.mean((1, 2))
+        if self.weights.dice:
+            per_image = per_image + self.weights.dice * dice_loss(logits.sigmoid(), masks)
+        return per_image.mean() if reduction == "mean" else per_image.sum()
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Masks (N, H, W) uint8: 1 where the probability reaches the threshold."""
+        return (logits[:, 0].float().sigmoid() >= self.threshold).to(torch.uint8)
+
+    def described(self) -> dict[str, Any]:
+        """The measure that leads, and the threshold that was chosen on validation."""
+        return {"leading": self.leading, "threshold": self.threshold}
+
+    def measures(self, matrix: Tensor) -> dict[str, float]:
+        """Accuracy, IoU, Dice, precision and recall of class 1 over all pixels, from a matrix (2, 2)."""
+        return metrics.binary(matrix)
+
+    def histogram(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Pixels (2, NUM_THRESHOLDS) by target and by the last threshold that their probability reaches."""
+        levels = (logits[:, 0].float().sigmoid() * NUM_THRESHOLDS).long().clamp_(max=NUM_THRESHOLDS - 1)
+        cells = (targets.long() * NUM_THRESHOLDS + levels).flatten()
+        counts = torch.zeros(2 * NUM_THRESHOLDS, dtype=torch.int64, device=logits.device)
+        return counts.scatter_add_(0, cells, torch.ones_like(cells)).view(2, NUM_THRESHOLDS)
+
+    def with_best_threshold(self, histogram: Tensor) -> "Segmentation":
+        """The task at the candidate of the highest IoU; of equals that closest to one half."""
+        reaching = histogram.flip(1).cumsum(1).flip(1)  # pixels that reach each threshold
+        totals = histogram.sum(1, keepdim=True)
+        best, best_key = self.threshold, (-1.0, 0.0)
+        for place in range(1, NUM_THRESHOLDS):
+            predicted = reaching[:, place : place + 1]
+            threshold = place / NUM_THRESHOLDS
+            iou = metrics.binary(torch.cat([totals - predicted, predicted], dim=1))["iou"]
+            if (key := (iou, -abs(threshold - 0.5))) > best_key:
+                best, best_key = threshold, key
+        return replace(self, threshold=best)
+
+
+Task = Classification | Segmentation
+
+
+def dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
+    """1 - Dice of each image (N,), of probabilities (N, H, W) (Milletari et al. 2016, without squares).
+
+    One pixel is added to both sides of the fraction, so that an empty mask found empty costs nothing.
+    """
+    overlap = (probabilities * masks).sum((1, 2))
+    return 1 - (2 * overlap + 1) / (probabilities.sum((1, 2)) + masks.sum((1, 2)) + 1)
+
+
+def make_task(name: str, config: TrainConfig) -> Task:
+    """The task of this name ("classification", "segmentation") with the loss that [train] asks for."""
+    if name == "segmentation":
+        return Segmentation(config.loss or DEFAULT_LOSS)
+    return Classification(config.label_smoothing)
+
+
+def check_task(
+    name: str, config: TrainConfig, in_shape: Sequence[int], num_classes: int, output_shape: Sequence[int]
+) -> None:
+    """Raises CnnbenchError where the model's output or the settings do not fit the task."""
+    output = "×".join(map(str, output_shape))
+    if name == "segmentation":
+        if num_classes != 2:
+            raise CnnbenchError(f"masks of {num_classes} classes: only masks of two can be learned")
+        wanted = (1, *in_shape[1:])
+        if tuple(output_shape) != wanted:
+            raise CnnbenchError(
+                f"the data has masks, so the model must put out {'×'.join(map(str, wanted))} (channels, "
+                f'height, width), not {output}: take one for segmentation, such as "unet"'
+            )
+        if config.label_smoothing:
+            raise CnnbenchError("train.label_smoothing is for classification, but the data has masks")
+        return
+    if len(output_shape) != 1:
+        raise CnnbenchError(
+            f"the data has a class for each image, but the model puts out {output}: take data with masks, "
+            "or a model for classification"
+        )
+    if config.loss is not None:
+        raise CnnbenchError(
+            "train.loss is for data with masks; a classification is trained with cross entropy"
+        )
