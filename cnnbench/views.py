@@ -41,7 +41,7 @@ def show_comparison(comparison: Comparison) -> None:
 def show_claims(claims: Sequence[Judgement]) -> None:
     """Each claim with its verdict and the tests behind it, on stdout."""
     for claim in claims:
-        console.print_lines([f"- {claim.verdict.capitalize()}: {claim.claim}"])
+        console.print_lines([f"- {claim.words.capitalize()}: {claim.claim}"])
         console.print_lines([f"    {sentence}" for sentence in claim.evidence])
 
 

@@ -33,6 +33,8 @@ GRID = "#dddddd"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
+LEAST_SPAN = 0.1  # of a linear cost axis, as a share of the highest cost
+
 
 @dataclass(frozen=True)
 class Style:
@@ -260,7 +262,9 @@ def _scale_costs(axes: "Axes", costs: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
     elif high > low:
-        axes.set_xlim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+        # Costs that are equal but for a few per cent are not drawn as if they were far apart.
+        margin = max(0.15 * (high - low), (LEAST_SPAN * high - (high - low)) / 2)
+        axes.set_xlim(low - margin, high + margin)
         axes.xaxis.set_major_locator(MaxNLocator(6))
     else:
         axes.set_xlim(low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1))

@@ -13,17 +13,28 @@ Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested
 RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
-    "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither."
+    "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither. "
+    "For these runs alone: some of them are one seed against one, and another seed may say otherwise."
 )
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, the verdict, and a sentence for each pair of variants it is about."""
+    """A claim, the verdict, and a sentence for each pair of variants it is about.
+
+    It is `single` where a pair of one seed each was tested: the luck of training is then unknown.
+    """
 
     claim: str
     verdict: Verdict
     evidence: list[str]
+    single: bool = False
+
+    @property
+    def words(self) -> str:
+        """The verdict as it is told: "supported", or "supported, for these runs alone"."""
+        limited = self.single and self.verdict in ("supported", "contradicted", "mixed")
+        return f"{self.verdict}, for these runs alone" if limited else self.verdict
 
 
 def judge(comparison: Comparison, claims: Iterable[Mapping[str, Any]]) -> list[Judgement]:
@@ -56,7 +67,8 @@ def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Seque
         verdict = "not tested"
     elif gains == len(evidence):
         verdict = "supported"
-    return Judgement(text, verdict, evidence)
+    single = any(_is_single(comparison, one, other) for one in better for other in than)
+    return Judgement(text, verdict, evidence, single)
 
 
 def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | None, float]:
@@ -75,9 +87,15 @@ def _written(comparison: Comparison, one: str, other: str, test: PairedTest, p_a
     sign = "+" if test.difference > 0 else "−" if test.difference < 0 else ""
     p_value = "p < 0.001" if p_adjusted < 0.001 else f"p = {p_adjusted:.3f}"
     interval = written_interval(metric, test.low, test.high).replace("-", "−")
-    single = all(row.num_seeds == 1 for row in comparison.rows if row.variant in (one, other))
+    single = _is_single(comparison, one, other)
     seeds = "; one seed each, so the luck of training is not counted" if single else ""
     return (
         f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} points "
         f"(95 % interval, not corrected, {interval}; corrected {p_value}{seeds})"
     )
+
+
+def _is_single(comparison: Comparison, one: str, other: str) -> bool:
+    """Whether both variants have one seed, and a seed matters."""
+    rows = [row for row in comparison.rows if row.variant in (one, other)]
+    return all(row.num_seeds == 1 for row in rows) and not all(row.is_fixed for row in rows)

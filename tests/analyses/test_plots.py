@@ -111,6 +111,18 @@ def test_costs_on_a_log_axis_only_where_they_span_much() -> None:
     assert scales == ["linear", "log", "linear"]
 
 
+def test_costs_that_hardly_differ_do_not_look_far_apart() -> None:
+    costs = (10_585_344, 10_588_032)  # multiply-adds with and without squeeze-and-excitation: 0.03 % apart
+    points = [Point(str(cost), cost, 0.8, None, None) for cost in costs]
+    figure = plots.cost_plot(points, x_label="multiply-adds")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert high - low == pytest.approx(0.1 * costs[1])
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(set(labels)) == len(labels) > 2
+
+
 def test_points_of_equal_cost_stand_side_by_side() -> None:
     points = [
         Point(name, 2_750_000, mean, mean - 0.02, mean + 0.02) for name, mean in (("a", 0.9), ("b", 0.91))
@@ -126,7 +138,7 @@ def test_points_of_equal_cost_stand_side_by_side() -> None:
 
 def test_names_that_find_no_place_go_into_a_key() -> None:
     few = [Point(f"variant {i}", 1e5 * 3**i, 0.7 + i / 20, 0.68 + i / 20, 0.72 + i / 20) for i in range(3)]
-    many = [Point(f"a-rather-long-name-{i}", 1e5 + i, 0.7 + i / 900, 0.6, 0.8) for i in range(14)]
+    many = [Point(f"a-rather-long-name-{i}", 1e5 + 1000 * i, 0.7 + i / 900, 0.6, 0.8) for i in range(14)]
     beside, keyed = (plots.cost_plot(points, x_label="parameters").axes[0] for points in (few, many))
     assert beside.get_legend() is None
     assert [text.get_text() for text in beside.texts] == ["variant 0", "variant 1", "variant 2"]

@@ -63,6 +63,7 @@ def test_the_evidence_says_difference_interval_and_p() -> None:
 def test_one_seed_is_said(num_seeds: int, warned: bool) -> None:
     [claim] = judge(comparison(num_seeds), [{"text": "", "better": ["a"], "than": ["b"]}])
     assert ("one seed each" in claim.evidence[0]) is warned
+    assert claim.words == ("supported, for these runs alone" if warned else "supported")
 
 
 def test_claims_of_two_recipes_are_refused() -> None:
