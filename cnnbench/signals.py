@@ -195,10 +195,9 @@ def check_output(model: nn.Module, output: str | None) -> None:
     known = dict(model.named_modules())
     if output is not None and (not output or output not in known):
         near = nearest(output, filter(None, known))
+        listed = choices(filter(None, known), most=40).removeprefix("one of ")
         hint = f"did you mean {near!r}? It has " if near else "it has "
-        raise CnnbenchError(
-            f"the model has no module {output!r}; {hint}{choices(filter(None, known), most=40)}"
-        )
+        raise CnnbenchError(f"the model has no module {output!r}; {hint}{listed}")
 
 
 def _rms(tensor: Tensor) -> float:
