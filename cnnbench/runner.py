@@ -133,8 +133,8 @@ def iterate_recipe(
     check_names(recipe, root)
     yield from map(Notice, try_out(recipe, datasets, target))
     skipped = without_weights(recipe, directory, datasets, fresh)
+    yield from map(Notice, stage_notes(recipe, runs_dir))  # which reads the plan before it is written anew
     write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
-    yield from map(Notice, stage_notes(recipe, runs_dir))
     yield from skipped
     failures: list[Failed] = []
     missing = {each.variant for each in skipped}

@@ -100,13 +100,20 @@ class _Watch:
         self.num_uses: list[int] = []
         self.gradients: dict[tuple[str, str], float] = {}
         self.result: Tensor | None = None
-        self.handles = []
+        self.handles: list[Any] = []
         for name in self.weights:
             module = model.get_submodule(name)
             self.handles.append(module.register_forward_pre_hook(self._entering(name)))
             self.handles.append(module.register_forward_hook(self._leaving(name)))
         if output is not None:
             self.handles.append(model.get_submodule(output).register_forward_hook(self._ending))
+
+    def remove(self) -> None:
+        """Takes the hooks away, and lets go of the pass: held in a circle, its memory would be freed late."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+        self.result = None
 
     def _entering(self, name: str) -> Any:
         def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
@@ -134,7 +141,7 @@ class _Watch:
             self.gradients[name, what] = _rms(gradient)
 
         if tensor.requires_grad:
-            tensor.register_hook(note)  # type: ignore[no-untyped-call]
+            self.handles.append(tensor.register_hook(note))  # type: ignore[no-untyped-call]
 
 
 def measure_signals(model: nn.Module, images: Tensor, output: str | None = None) -> list[LayerSignal]:
@@ -155,8 +162,7 @@ def measure_signals(model: nn.Module, images: Tensor, output: str | None = None)
             loss = result.square().mean()
             found = torch.autograd.grad(loss, [result, inputs, *used.values()], allow_unused=True)
     finally:
-        for handle in watch.handles:
-            handle.remove()
+        watch.remove()
     after = _rms(found[0])
     measured = []
     for index, (name, gradient) in enumerate(zip(used, found[2:], strict=True)):
@@ -189,10 +195,9 @@ def check_output(model: nn.Module, output: str | None) -> None:
     known = dict(model.named_modules())
     if output is not None and (not output or output not in known):
         near = nearest(output, filter(None, known))
+        listed = choices(filter(None, known), most=40).removeprefix("one of ")
         hint = f"did you mean {near!r}? It has " if near else "it has "
-        raise CnnbenchError(
-            f"the model has no module {output!r}; {hint}{choices(filter(None, known), most=40)}"
-        )
+        raise CnnbenchError(f"the model has no module {output!r}; {hint}{listed}")
 
 
 def _rms(tensor: Tensor) -> float:

@@ -78,8 +78,8 @@ class Initialization(Analysis):
             title="Variance of the first weights",
             caption="Of each layer's weights before training, the mean over seeds. Sampling error: one "
             "standard error of one seed's variance, sqrt(2 / (n − 1)) for n normal weights. Furthest seed: "
-            "its deviation from the declared variance, in standard errors. Layers without a declared one "
-            "start as the model itself draws them. " + _said_of(deviations) + left_out.note(),
+            "its deviation from the declared variance, in standard errors. Layers without a declared "
+            "variance start as the model itself draws them. " + _said_of(deviations) + left_out.note(),
             columns=[
                 "variant", "layer", "weights", "fan in", "fan out", "declared", "drawn", "drawn / declared",
                 "sampling error (%)", "furthest seed (standard errors)",

@@ -1,6 +1,6 @@
 """The parts of a model that checks can name, found without giving it memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Anatomy:
         near = nearest(name, [*known, "first", "last"])
         hint = f"did you mean {near!r}? There are " if near else "there are "
         what = "module" if quantity.name in _SIZES else "layer with weights"
-        raise CnnbenchError(f"{quantity}: there is no {what} {name!r}; {hint}{choices(known, most=40)}")
+        raise CnnbenchError(f"{quantity}: there is no {what} {name!r}; {hint}{_listed(known)}")
 
     def value(self, quantity: Quantity) -> float:
         """A quantity of shapes. Raises CnnbenchError where a module has no such size."""
@@ -102,6 +102,10 @@ def check_names(recipe: Recipe, root: Path) -> None:
                     raise CnnbenchError(
                         f'{recipe.path}: check "{check.text}", variant {variant.name!r}: {error}'
                     ) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return choices(names, most=40).removeprefix("one of ")
 
 
 def _check_layers(expression: Expression, anatomy: Anatomy) -> None:

@@ -14,7 +14,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.expressions import Expression, ExpressionError, Quantity, parse
 from cnnbench.recipe.config import Init
 from cnnbench.recipe.initialization import FANS, in_order, positive
-from cnnbench.recipe.mistakes import choices, nearest
+from cnnbench.recipe.mistakes import nearest
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,4 @@ def _check_layer(name: str, layers: dict[str, nn.Parameter], where: str) -> None
     if name not in layers:
         near = nearest(name, layers)
         hint = f"did you mean {near!r}? It has " if near else "it has "
-        raise CnnbenchError(
-            f"{where}: the model has no layer {name!r}; {hint}{choices(layers, most=len(layers))}"
-        )
+        raise CnnbenchError(f"{where}: the model has no layer {name!r}; {hint}{', '.join(layers)}")

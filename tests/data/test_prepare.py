@@ -128,8 +128,9 @@ def masked(num_images: int = 12, groups: list[int] | None = None) -> Source:
     images = values.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).clone()
     named = None if groups is None else torch.tensor(groups)
     return Source(
-        images, images[:, 0] % 2, images[:3], images[:3, 0] % 2, ("off", "on"), named, None, ("a note",)
-    )
+        images, images[:, 0] % 2, images[:3], images[:3, 0] % 2, ("off", "on"), train_groups=named,
+        notes=("a note",),
+    )  # fmt: skip
 
 
 def test_masks_go_with_their_images() -> None:

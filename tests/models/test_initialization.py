@@ -83,7 +83,7 @@ def test_any_model_with_named_layers_takes_it() -> None:
     [
         ({"variance": {"layer9": 1.0}}, "no layer 'layer9'; did you mean 'layer4'?"),
         ({"variance": {"layer1": "2 * laier2"}}, "no layer 'laier2'; did you mean 'layer2'?"),
-        ({"variance": {"layer1": "fan_in(conv)"}}, "no layer 'conv'; it has one of layer1"),
+        ({"variance": {"layer1": "fan_in(conv)"}}, "no layer 'conv'; it has layer1, layer2"),
         ({"scheme": "he", "variance": {"layer1": "layer2 - layer3"}}, "above zero, and this is 0"),
         ({"scheme": "he", "variance": {"layer1": "1 / (layer2 - layer3)"}}, "divides by zero"),
     ],

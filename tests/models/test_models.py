@@ -18,13 +18,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "conv_stack": {"widths": [4, 6]},
 }
 HAND_WRITTEN = {"conv": "scaled", "attention": "se", "activation": "swish_leaky"}
+WITH_NORM = [name for name in SMALL if name != "conv_stack"]  # which has convolutions and activations alone
 OPTIONS = [
-    *((name, "norm", value) for name in SMALL for value in get_args(Norm)),
+    *((name, "norm", value) for name in WITH_NORM for value in get_args(Norm)),
     *((name, "activation", value) for name in SMALL for value in get_args(Activation)),
     *((name, "conv", value) for name in ("cnn", "resnet") for value in get_args(Conv)),
     *((name, "attention", value) for name in ("cnn", "resnet") for value in get_args(Attention)),
     *(("cnn", "pool", value) for value in get_args(Pool)),
-    *((name, "dropout", 0.5) for name in SMALL),
+    *((name, "dropout", 0.5) for name in WITH_NORM),
     ("mlp", "widths", [5]),
     ("cnn", "convs", 2),
     ("cnn", "convs", [1, 3]),
@@ -34,6 +35,12 @@ OPTIONS = [
     ("cnn", "head", []),
     ("cnn", "head", [7, 5]),
     ("cnn", "global_pool", True),
+    ("conv_stack", "kernel_size", [5, 1]),
+    ("conv_stack", "stride", [2, 1]),
+    ("conv_stack", "padding", 0),
+    ("conv_stack", "bias", False),
+    ("conv_stack", "global_pool", True),
+    ("conv_stack", "init", {"scheme": "he", "variance": {"layer2": "2 * layer1"}}),
     ("resnet", "block", "bottleneck"),
     ("resnet", "stem", "7x7"),
     ("resnet", "stem_pool", True),
@@ -58,7 +65,7 @@ def test_each_option_builds_and_backpropagates(name: str, option: str, value: An
     assert any(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", WITH_NORM)
 def test_dropout_acts_in_training_only(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(Named(name=name, **SMALL[name], dropout=0.5), (2, 9, 8), 3)
@@ -87,6 +94,7 @@ def test_the_seed_makes_the_weights(name: str) -> None:
         pytest.param("mlp", {"norm": "layer"}, id="mlp layer norm"),
         pytest.param("cnn", {"norm": "batch"}, id="cnn"),
         pytest.param("cnn", {"norm": "layer", "global_pool": True}, id="cnn layer norm"),
+        pytest.param("conv_stack", {}, id="conv_stack"),
         pytest.param("resnet", {}, id="resnet"),
         pytest.param("resnet", {"block": "bottleneck", "norm": "group"}, id="bottleneck group norm"),
         pytest.param("wide_resnet", {"depth": 10, "widen_factor": 2}, id="wide_resnet"),

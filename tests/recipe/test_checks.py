@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnbench.comparison.quantities import KNOWN
-from cnnbench.recipe import load_recipe
+from cnnbench.recipe import load_recipe, recipe_schema
 from cnnbench.recipe.checks import QUANTITIES
 from cnnbench.recipe.mistakes import RecipeError
 
@@ -91,3 +91,14 @@ def test_single_brackets_are_told_apart(tmp_path: Path) -> None:
 def test_every_quantity_of_the_comparison_can_be_checked() -> None:
     of_runs = {name for name, known in QUANTITIES.items() if not known.of_layer}
     assert of_runs == set(KNOWN)
+
+
+def test_the_schema_knows_checks_and_initializations() -> None:
+    schema = recipe_schema()
+    assert schema["else"]["properties"]["checks"]["items"] == {"$ref": "#/$defs/check"}
+    assert schema["$defs"]["check"]["required"] == ["text", "expression"]
+    init = schema["$defs"]["init"]["anyOf"]
+    assert init[0]["enum"] == ["default", "he", "xavier"]
+    assert set(init[1]["properties"]) == {"scheme", "scale", "variance"}
+    _, table = schema["$defs"]["model"]["anyOf"]
+    assert all("init" in each["then"]["properties"] for each in table["allOf"])
