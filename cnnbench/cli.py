@@ -323,8 +323,10 @@ def list_(
     from cnnbench.listing import listing
 
     for title, rows in listing(None if kind is None else kind.value):
-        last = "question" if title == "recipes" else "options"
-        console.print_table(title, ["name", "what it is", last], rows, left=3)
+        if title == "recipes":  # two columns: paths are long, and are copied
+            console.print_table(title, ["recipe", "what it asks"], rows, left=2)
+        else:
+            console.print_table(title, ["name", "what it is", "options"], rows, left=3)
 
 
 @app.command()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
 
 # Characters of a name that are kept on one line in a table, whatever the width.
-MOST_IN_ONE_PIECE = 40
+MOST_IN_ONE_PIECE = 56
 
 
 def make_console(stderr: bool) -> Console:

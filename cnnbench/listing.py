@@ -19,7 +19,7 @@ KINDS = {
 
 
 def listing(kind: str | None) -> list[tuple[str, list[list[str]]]]:
-    """Titles and rows (name, what it is, options with their defaults) of one kind, or all in short."""
+    """Titles and rows of one kind, or all in short: name, what it is, and of units options with defaults."""
     if kind == "recipes":
         return [("recipes", recipes())]
     if kind is not None:
@@ -63,13 +63,13 @@ def toml_value(value: object) -> str:
 
 
 def recipes(root: Path = Path("recipes")) -> list[list[str]]:
-    """The recipes below a folder with their titles and questions; a file that is no TOML says so."""
+    """The recipes below a folder with what they ask (else their titles); a file that is no TOML says so."""
     rows = []
     for path in sorted(root.rglob("*.toml")):
         try:
             document = tomli.loads(path.read_text(encoding="utf-8-sig"))
         except (tomli.TOMLDecodeError, UnicodeDecodeError):
-            rows.append([str(path), "not a readable recipe", ""])
+            rows.append([str(path), "not a readable recipe"])
             continue
-        rows.append([str(path), str(document.get("title", "")), str(document.get("question", ""))])
+        rows.append([str(path), str(document.get("question") or document.get("title", ""))])
     return rows

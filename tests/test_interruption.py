@@ -255,12 +255,13 @@ def test_a_state_damaged_between_kills_is_told(bench: Bench, undisturbed: Run) -
         command.send(signal.SIGKILL)
         command.wait()
         state = bench.run.path / "state.pt"
-        if state.exists():  # else the kill came between the renames
+        is_damaged = state.exists()  # else the kill came between the renames
+        if is_damaged:
             content = bytearray(state.read_bytes())
             content[len(content) // 2] ^= 1
             state.write_bytes(content)
     said = bench.complete().said()
-    assert "state.pt is damaged; going back to the state before it" in said
+    assert ("state.pt is damaged; going back to the state before it" in said) is is_damaged
     assert "goes on after epoch" in said
     assert_same(bench.run, undisturbed)
 

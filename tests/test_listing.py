@@ -46,8 +46,8 @@ def test_recipes_below_a_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[", encoding="utf-8")
     (tmp_path / "deeper/latin.toml").write_bytes(b'title = "\xe9"')
     assert recipes(tmp_path) == [
-        [str(tmp_path / "bad.toml"), "not a readable recipe", ""],
-        [str(tmp_path / "deeper/latin.toml"), "not a readable recipe", ""],
-        [str(tmp_path / "good.toml"), "T", "Q?"],
+        [str(tmp_path / "bad.toml"), "not a readable recipe"],
+        [str(tmp_path / "deeper/latin.toml"), "not a readable recipe"],
+        [str(tmp_path / "good.toml"), "Q?"],
     ]
     assert recipes(tmp_path / "absent") == []
