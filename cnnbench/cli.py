@@ -146,10 +146,10 @@ def show_decisions(
         try:
             notes = notes_of(each, runs, data_dir=data)
             decided = decide_runs(each, runs, fresh and each is loaded, data_dir=data)
-        except NotRunError as error:
+        except NotRunError:
             if not with_stages:
                 raise
-            console.print_lines([f"{each.title}: would be run after the recipes before it. {error}"])
+            console.print_lines([f"{each.directory}: would be run after the recipes above, on their winner"])
             continue
         rows = [(run.variant, run.seed, decision.action, decision.reason) for run, decision in decided]
         console.print_table(each.title, ["variant", "seed", "would", "because"], rows, left=4)

@@ -1,6 +1,7 @@
-"""Files that are either wholly there or not at all."""
+"""Files that are either wholly there or not at all, and the order of their names."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,3 +43,9 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def natural_order(path: Path) -> list[tuple[str, int, str]]:
+    """A sorting key by which 2_depth stands before 10_final."""
+    parts = re.findall(r"(\d+)|(\D+)", str(path))
+    return [("", int(digits), "") if digits else (letters, 0, "") for digits, letters in parts]

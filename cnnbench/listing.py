@@ -5,6 +5,7 @@ from pathlib import Path
 import tomli
 
 from cnnbench import catalog
+from cnnbench.files import natural_order
 from cnnbench.libraries import LIBRARIES, model_names
 from cnnbench.signatures import Option, signature
 
@@ -65,7 +66,7 @@ def toml_value(value: object) -> str:
 def recipes(root: Path = Path("recipes")) -> list[list[str]]:
     """The recipes below a folder with what they ask (else their titles); a file that is no TOML says so."""
     rows = []
-    for path in sorted(root.rglob("*.toml")):
+    for path in sorted(root.rglob("*.toml"), key=natural_order):
         try:
             document = tomli.loads(path.read_text(encoding="utf-8-sig"))
         except (tomli.TOMLDecodeError, UnicodeDecodeError):

@@ -51,7 +51,8 @@ class PairedTest:
 def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
     """The mean over seeds with Student's t interval: training noise only, each seed having the same images.
 
-    One value has no interval. `proportion` cuts the interval to 0..1. Raises ValueError without values.
+    One value has no interval, nor have several that are all the same: few seeds that tie do not show that
+    seeds change nothing. `proportion` cuts the interval to 0..1. Raises ValueError without values.
     """
     import numpy as np
     from scipy import stats
@@ -62,6 +63,8 @@ def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
     mean = float(array.mean())
     if len(array) == 1:
         return Estimate(mean, None, None, None, 1)
+    if np.ptp(array) == 0:
+        return Estimate(mean, 0.0, None, None, len(array))
     std = float(array.std(ddof=1))
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1)) * std / math.sqrt(len(array))
     low, high = mean - half, mean + half

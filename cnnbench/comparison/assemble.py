@@ -1,6 +1,5 @@
 """Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +17,7 @@ from cnnbench.comparison.measurements import (
 )
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, named
 from cnnbench.errors import CnnbenchError
+from cnnbench.files import natural_order
 from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
     Estimate,
@@ -50,12 +50,12 @@ def compare(
     from cnnbench.comparison.stages import stale_stages  # which compares in its turn
 
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
-    directories = sorted(found.values(), key=_natural)
+    directories = sorted(found.values(), key=natural_order)
     recipes = [read_recipe(directory) for directory in directories]
     for recipe, directory in zip(recipes, directories, strict=True):
         recipe.problems += stale_stages(directory)
     _keep_apart(recipes, directories)
-    recipes.sort(key=lambda recipe: _natural(Path(recipe.name)))
+    recipes.sort(key=lambda recipe: natural_order(Path(recipe.name)))
     runs = [run for recipe in recipes for run in _runs(recipe)]
     if metric is None:
         all_masks = bool(runs) and all(LEADING_OF_MASKS in run.values for run in runs)
@@ -136,12 +136,6 @@ def _keep_apart(recipes: list[RecipeMeasurements], directories: list[Path]) -> N
     for recipe, directory, name in zip(recipes, directories, names, strict=True):
         if names.count(name) > 1:
             recipe.name = str(directory)
-
-
-def _natural(path: Path) -> list[tuple[str, int, str]]:
-    """A sorting key by which 2_depth stands before 10_final."""
-    parts = re.findall(r"(\d+)|(\D+)", str(path))
-    return [("", int(digits), "") if digits else (letters, 0, "") for digits, letters in parts]
 
 
 def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:

@@ -48,7 +48,7 @@ def read_entries(check: Checker, document: Mapping[str, Any], overrides: Sequenc
     """The variants of a recipe; mistakes in their names and in [sweep] are noted."""
     set_here = [override for override in overrides if override.key.split(".")[0].strip() == "sweep"]
     is_swept = "sweep" in document or bool(set_here)
-    entries = list(_written(check, document.get("variants", []), is_swept))
+    entries = list(_written(check, document, is_swept))
     if not is_swept:
         return Entries(entries, known=True, as_written=True)
     table = document.get("sweep", {})
@@ -75,8 +75,9 @@ def _names_unit(sweep: Any, section: str, swept: Sequence[tuple[str, ...]]) -> b
     return is_meant and (section,) not in swept and (section, "name") not in swept
 
 
-def _written(check: Checker, variants: Any, is_swept: bool) -> Iterator[Entry]:
+def _written(check: Checker, document: Mapping[str, Any], is_swept: bool) -> Iterator[Entry]:
     """The entries of [[variants]]; a nameless one where [sweep] alone makes the variants."""
+    variants = document.get("variants", [])
     if not isinstance(variants, list):
         check.add(
             ("variants",), "expected [[variants]] (double brackets), once for each variant", on_key=True
@@ -85,7 +86,12 @@ def _written(check: Checker, variants: Any, is_swept: bool) -> Iterator[Entry]:
     if not variants and is_swept:
         yield Entry({}, ("sweep",), None, None)
     elif not variants:
-        check.add_for_file("no variants: add a [[variants]] entry with a name and a model, or a [sweep]")
+        check.add_for_file(
+            "no variants: add a [[variants]] entry with a name (which is enough for one network) and what "
+            "differs, or a [sweep]"
+        )
+        if "model" in document:  # so that its mistakes are told at once too
+            yield Entry({}, ("variants",), None, None)
     taken: dict[str, str] = {}
     for index, table in enumerate(variants):
         path = ("variants", index)

@@ -351,7 +351,7 @@ def test_with_stages(place: Place, cnnbench: Command, monkeypatch: pytest.Monkey
     assert "run it first (cnnbench recipe recipes/base.toml), or give --with-stages" in " ".join(err.split())
     code, out, _ = cnnbench("recipe", "recipes/last.toml", "--with-stages", "--dry-run")
     assert code == 0
-    assert out.count("would be run after the recipes before it") == 2
+    assert out.count("would be run after the recipes above") == 2
     assert not place.runs.exists()
     code, out, err = cnnbench("recipe", "recipes/last.toml", "--with-stages", "--device", "cpu")
     assert code == 0
