@@ -19,7 +19,8 @@ from cnnbench.runs import Run
 RECIPE = """
 question = "Which?"
 analyses = ["learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability", "convergence",
-            "overfitting", "per_class", "segmentation_examples", "gradient_flow", "layer_summary"]
+            "overfitting", "per_class", "segmentation_examples", "gradient_flow", "layer_summary",
+            "activations", "predicted_examples", "stages", "zero_shot"]
 [data]
 name = "lunar_synthetic"
 num_images = 40
@@ -223,7 +224,7 @@ def test_a_loss_that_is_none_is_shown_where_it_stands(loss: str, message: str, t
         load_recipe(path)
     text = str(raised.value)
     assert message in text
-    assert f"{path}:19:" in text
+    assert f"{path}:20:" in text
     assert "^" in text
 
 
@@ -235,3 +236,13 @@ def test_the_schema_knows_losses() -> None:
     (names, table) = schema["$defs"]["loss"]["anyOf"]
     assert names == {"enum": ["bce", "dice"]}
     assert sorted(table["properties"]) == ["bce", "dice"]
+
+
+def test_no_model_is_taken_from_masks_by_the_accuracy_of_pixels(outcome: Reported) -> None:
+    write_to = outcome.directory.parents[1]
+    path = write_to / "recipes/next.toml"
+    path.write_text(
+        'data = "digits"\n[[variants]]\nname = "v"\nmodel = {best_of = "masks"}\n', encoding="utf-8"
+    )
+    with pytest.raises(CnnbenchError, match="accuracy, which in masks is that of pixels"):
+        run_recipe(load_recipe(path), runs_dir=outcome.directory.parent, device="cpu")

@@ -33,10 +33,12 @@ class Example:
 def choose_examples(dataset: Dataset, wanted: Sequence[str | int] | None) -> list[Example]:
     """The first validation image of each class named, or the image of that index; in the order asked for.
 
-    Without a wish the first image of each of the first three classes that have one. Raises CnnbenchError
-    where there is no such class or image.
+    Without a wish the first image of each of the first three classes that have one. An image with a mask
+    is of the last class that is in it. Raises CnnbenchError where there is no such class or image.
     """
     targets = dataset.val.all_targets().cpu()
+    if targets.dim() > 1:
+        targets = targets.flatten(1).amax(1)
     first: dict[int, int] = {}  # class -> index
     for index, target in enumerate(targets.tolist()):
         first.setdefault(target, index)

@@ -119,6 +119,8 @@ class PredictedExamples(Analysis):
 
     def _predicted(self, run: Run, arrays: dict[str, NDArray[Any]], dataset: "Dataset") -> Predicted:
         targets, predictions = arrays["test_targets"], arrays["test_predictions"]
+        if targets.ndim > 1:
+            raise CnnbenchError("it predicts masks, which segmentation_examples shows")
         if not np.array_equal(targets, dataset.test.all_targets().cpu().numpy()):
             raise CnnbenchError(
                 f"the test images of {dataset.name} are no longer those its predictions were made for"

@@ -100,10 +100,10 @@ def _entries(subject: Subject) -> Iterator[_Entry]:
 def _entry(
     stage: str, variant: str, number: int, runs: Sequence[Run], differs: str, taken: bool, is_last: bool
 ) -> _Entry | None:
-    """None where no run has a validation accuracy."""
+    """None where no run has a validation accuracy, or where that is of the pixels of masks."""
     results = [run.result() or {} for run in runs]
     val = _metric(results, "val_accuracy")
-    if not val:
+    if not val or _metric(results, "val_iou"):
         return None
     images, correct = _predictions(runs)
     rises = [

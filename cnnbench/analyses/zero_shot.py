@@ -45,7 +45,7 @@ class ZeroShot(Analysis):
         left_out = LeftOut()
         hits: dict[str, Hits] = {}
         for opened in open_models(subject, left_out):
-            if getattr(opened.model, "head", "new") == "new":
+            if not hasattr(opened.model, "network_logits") or getattr(opened.model, "head", "new") == "new":
                 left_out.add(opened.variant, "not a pretrained network with its own head")
                 continue
             precision = choose_precision(subject.config(opened.run).train.precision, subject.device)

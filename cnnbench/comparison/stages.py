@@ -81,6 +81,11 @@ def find_winner(
     upstream = upstream_recipe(load_recipe(file, quick=quick, seeds=num_seeds), root, runs_dir)
     directory = runs_dir / upstream.directory
     comparison = compare_planned(directory, upstream.directory, upstream.planned(), METRIC)
+    if any(row.estimate("val_iou") is not None for row in comparison.rows):
+        raise CnnbenchError(
+            f"best_of goes by validation accuracy, which in {upstream.directory} is that of pixels, nearly "
+            "all of them background: name the model instead"
+        )
     variant, contenders, reasons = pick(comparison)
     return Winner(
         recipe=upstream.directory,

@@ -27,7 +27,7 @@ class Known:
 
 
 _METRICS = {f"{split}_{name}": f"{name} on the {split} split" for split in ("test", "val", "train")
-            for name in ("accuracy", "loss")}  # fmt: skip
+            for name in ("accuracy", "loss", "iou", "dice", "precision", "recall")}  # fmt: skip
 QUANTITIES: dict[str, Known] = {
     **{name: Known(what, "run", of_layer=False) for name, what in _METRICS.items()},
     "train_seconds": Known("training time in seconds", "run", of_layer=False),
