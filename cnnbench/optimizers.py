@@ -1,15 +1,16 @@
 """The optimizers a recipe can name; fused kernels where PyTorch has them (CPU and CUDA alike)."""
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch.nn import Parameter
 
 from cnnbench.options import Momentum, Positive
 
+Groups = list[dict[str, Any]]  # each with its "params"
+
 
 def sgd(
-    params: Iterable[Parameter],
+    params: Groups,
     lr: float,
     weight_decay: float,
     *,
@@ -28,7 +29,7 @@ def sgd(
 
 
 def adam(
-    params: Iterable[Parameter],
+    params: Groups,
     lr: float,
     weight_decay: float,
     *,
@@ -41,7 +42,7 @@ def adam(
 
 
 def adamw(
-    params: Iterable[Parameter],
+    params: Groups,
     lr: float,
     weight_decay: float,
     *,
@@ -54,7 +55,7 @@ def adamw(
 
 
 def rmsprop(
-    params: Iterable[Parameter],
+    params: Groups,
     lr: float,
     weight_decay: float,
     *,

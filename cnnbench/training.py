@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
+from cnnbench.models.tuning import begin_epoch, parameters_by_lr
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
@@ -99,8 +100,13 @@ class TrainingState:
     def __init__(self, model: nn.Module, config: TrainConfig, precision: Precision) -> None:
         self.model = model
         make_optimizer = catalog.resolve(catalog.OPTIMIZERS[config.optimizer.name])
+        groups = parameters_by_lr(model)
+        self.lr_factors = [factor for factor, _ in groups]  # one for each group of the optimizer
         self.optimizer: torch.optim.Optimizer = cast("Any", make_optimizer)(
-            model.parameters(), config.lr, config.weight_decay, **config.optimizer.options
+            [{"params": params} for _, params in groups],
+            config.lr,
+            config.weight_decay,
+            **config.optimizer.options,
         )
         self.scaler = torch.GradScaler(precision.device_type, enabled=precision.scales_gradients)
         self.rows: list[Epoch] = []
@@ -203,12 +209,13 @@ def train_epoch(
     num_classes = loader.dataset.num_classes
     matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
     num_images = 0
+    begin_epoch(state.model, epoch)
     forward.train()
     start = last_report = perf_counter()
     for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch)):
         lr = learning_rate(config, (first_step + step + 0.5) / (config.epochs * num_steps))
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        for group, factor in zip(state.optimizer.param_groups, state.lr_factors, strict=True):
+            group["lr"] = lr * factor
         with precision.autocast():
             logits = forward(inputs)
         loss = task.train_loss(logits.float(), targets)

@@ -1,0 +1,85 @@
+"""Models with a backbone, a part that brings weights: held fast, let go late, or trained more gently."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn import Parameter
+
+from cnnbench.errors import CnnbenchError
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a backbone is trained beside the rest of its model.
+
+    `freeze`: never. `unfreeze_epoch`: from this epoch on (the first is 1), and frozen before it. `lr_factor`:
+    its learning rate is so many times that of the rest. Raises CnnbenchError where these contradict each
+    other.
+    """
+
+    freeze: bool = False
+    unfreeze_epoch: int | None = None
+    lr_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.freeze and self.unfreeze_epoch is not None:
+            raise CnnbenchError("freeze = true holds for every epoch: leave it out, or unfreeze_epoch")
+        if self.freeze and self.lr_factor != 1:
+            raise CnnbenchError(
+                "with freeze = true nothing is learned at any rate: leave it out, or lr_factor"
+            )
+
+    def frozen(self, epoch: int) -> bool:
+        """Whether the backbone is held fast in this epoch."""
+        return self.freeze or (self.unfreeze_epoch is not None and epoch < self.unfreeze_epoch)
+
+
+class Backboned(nn.Module):
+    """A model with a backbone. What is frozen has no gradients, and stays in evaluation mode.
+
+    So batch norms keep and use the statistics that they brought, and dropout within is off.
+    """
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__()
+        self.tuning = tuning
+        self.frozen = False
+
+    def backbone(self) -> Sequence[nn.Module]:
+        """Every module of the backbone, each for itself: not as standing for those within it."""
+        raise NotImplementedError
+
+    def backbone_parameters(self) -> Iterator[Parameter]:
+        for module in self.backbone():
+            yield from module.parameters(recurse=False)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freezes or unfreezes as that epoch asks."""
+        self.frozen = self.tuning.frozen(epoch)
+        for parameter in self.backbone_parameters():
+            parameter.requires_grad_(not self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backboned":
+        super().train(mode)
+        if self.frozen:
+            for module in self.backbone():
+                module.training = False
+        return self
+
+
+def begin_epoch(model: nn.Module, epoch: int) -> None:
+    """Freezes or unfreezes the backbone of a model that has one."""
+    if isinstance(model, Backboned):
+        model.begin_epoch(epoch)
+
+
+def parameters_by_lr(model: nn.Module) -> list[tuple[float, list[Parameter]]]:
+    """The parameters in groups, each with the factor by which its learning rate differs from the recipe's."""
+    if not isinstance(model, Backboned) or model.tuning.lr_factor == 1:
+        return [(1.0, list(model.parameters()))]
+    backbone = list(model.backbone_parameters())
+    held = {id(parameter) for parameter in backbone}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in held]
+    return [(1.0, others), (model.tuning.lr_factor, backbone)]
