@@ -65,6 +65,7 @@ OPTIMIZERS = {
     "adam": "cnnbench.optimizers:adam",
     "adamw": "cnnbench.optimizers:adamw",
     "rmsprop": "cnnbench.optimizers:rmsprop",
+    "muon": "cnnbench.optimizers:muon",
 }
 SCHEDULES = {
     "constant": "cnnbench.schedules:constant",

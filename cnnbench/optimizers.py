@@ -1,16 +1,14 @@
 """The optimizers a recipe can name; fused kernels where PyTorch has them (CPU and CUDA alike)."""
 
-from typing import Any
-
 import torch
+from torch.optim.optimizer import ParamsT
 
+from cnnbench.muon import Muon
 from cnnbench.options import Momentum, Positive
-
-Groups = list[dict[str, Any]]  # each with its "params"
 
 
 def sgd(
-    params: Groups,
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -29,7 +27,7 @@ def sgd(
 
 
 def adam(
-    params: Groups,
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -42,7 +40,7 @@ def adam(
 
 
 def adamw(
-    params: Groups,
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -55,7 +53,7 @@ def adamw(
 
 
 def rmsprop(
-    params: Groups,
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -75,3 +73,17 @@ def rmsprop(
         centered=centered,
         foreach=True,
     )
+
+
+def muon(
+    params: ParamsT,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: Momentum = 0.95,
+    beta1: Momentum = 0.9,
+    beta2: Momentum = 0.95,
+    eps: Positive = 1e-8,
+) -> torch.optim.Optimizer:
+    """Muon for hidden weights, AdamW for the head, biases and norms (Jordan et al. 2024)."""
+    return Muon(params, lr, weight_decay, momentum, (beta1, beta2), eps)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "measures",
-    "models data metrics statistics precision memory threads optimizers schedules",
+    "models data metrics statistics precision memory threads muon optimizers schedules",
     "tasks",
     "probes signals training inference runs decisions matching",
     "analyses comparison console checks",
@@ -27,6 +27,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
+    "muon": "precision",
+    "optimizers": "muon",
     "training": "probes",
     "decisions": "runs",
     "signals": "probes",
