@@ -123,6 +123,30 @@ def end(events: list[Event]) -> Reported:
     return events[-1]
 
 
+# What is refused before training
+
+
+@pytest.mark.parametrize(
+    ("analysis", "message"),
+    [
+        ('{name = "feature_maps", layers = ["conv9"]}', "there is no layer 'conv9' in it"),
+        ('{name = "activations", layer = "conv9"}', "there is no layer 'conv9' in it"),
+        ('{name = "activations", images = ["frog"]}', "synthetic has no class 'frog'"),
+        ('{name = "activation_distribution", layer = "conv9"}', "there is no layer 'conv9' in it"),
+    ],
+)
+def test_an_analysis_that_names_what_no_variant_has(bench: Bench, analysis: str, message: str) -> None:
+    with pytest.raises(CnnbenchError, match=f"trial.toml: analysis .*{message}"):
+        bench.go(f"analyses=[{analysis}]")
+    assert not bench.runs.exists()
+
+
+def test_a_dry_run_refuses_a_model_that_cannot_be_built(bench: Bench) -> None:
+    recipe = load_recipe(bench.file, ['model={name = "resnet", widths = [8], blocks = [1, 1]}'])
+    with pytest.raises(CnnbenchError, match="widths has 1 entries and blocks has 2"):
+        decide_runs(recipe, bench.runs)
+
+
 # From a recipe to its report, on real images
 
 

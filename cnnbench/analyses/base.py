@@ -1,7 +1,7 @@
 """The contract of an analysis: finished runs in, figures and tables out. It never prints, saves or trains."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -147,8 +147,23 @@ def _status(run: Run) -> str | None:
     return None if result is None else str(result["status"])
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """A variant before its training, for an analysis to try its options on."""
+
+    variant: str
+    model: "nn.Module"
+    loader: "Loader"
+
+
 class Analysis(ABC):
     """One question asked of finished runs; its options are the constructor's arguments."""
+
+    needs_check = False  # whether `check` has something to try: models are built for it
+
+    def check(self, variants: Iterable[Untrained]) -> None:
+        """Raises CnnbenchError, before training, where no variant has what the options name."""
+        raise NotImplementedError
 
     @abstractmethod
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
