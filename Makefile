@@ -71,8 +71,8 @@ $(REPORTS): $(RUNS)/%$(SUFFIX)/report.md: recipes/%.toml | $(INSTALLED)
 	$(BIN)/cnnbench recipe $< --runs $(RUNS) $(if $(REDUCED),--quick) $(ARGS)
 
 bench: $(INSTALLED) ## measure images per second against the loop of a notebook
-	$(BIN)/python benchmarks/speed.py $(ARGS)
+	$(BIN)/cnnbench bench --save docs/results/bench.md $(ARGS)
 
 clean: ## remove .venv and caches; data/ and runs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
-	find cnnbench tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find cnnbench tests -name __pycache__ -type d -exec rm -rf {} +

@@ -32,6 +32,12 @@ class ShowFormat(StrEnum):
     json = "json"
 
 
+class BenchFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
 class Kind(StrEnum):
     recipes = "recipes"
     models = "models"

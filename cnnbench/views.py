@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnbench import console
 from cnnbench.checks.results import CheckResult
@@ -14,6 +14,9 @@ from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.winners import COLUMNS
+
+if TYPE_CHECKING:
+    from cnnbench.bench import Speeds
 
 # Left out of the comparison in a narrow terminal, in this order.
 DISPENSABLE = ("best_epoch", "latency_ms", "train_accuracy", "num_params", "train_seconds")
@@ -36,6 +39,19 @@ def show_comparison(comparison: Comparison) -> None:
     ]
     sentences = [*comparison.conclusions(), *comparison.problems, *skipped]
     console.print_lines([f"- {sentence}" for sentence in sentences])
+
+
+def show_speeds(speeds: "Speeds", form: str) -> None:
+    """What `bench` measured, on stdout."""
+    from cnnbench.bench import formats
+
+    if form == "json":
+        console.write(formats.to_json(speeds))
+    elif form == "markdown":
+        console.write(formats.to_markdown(speeds))
+    else:
+        console.print_table("", formats.COLUMNS, formats.to_rows(speeds))
+        console.print_lines(formats.explanation(speeds))
 
 
 def show_claims(claims: Sequence[Judgement]) -> None:

@@ -333,6 +333,32 @@ def test_mistakes_of_compare(
     assert said in done.err
 
 
+def test_bench_writes_json_to_stdout_and_progress_to_stderr(cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    done = cnnbench(
+        "bench", tmp_path / "tiny.toml", "--variant", "wide", "--seconds", "0.1", "--repeats", "1",
+        "--set", "data.batch_size=16",
+        "--format", "json",
+    )  # fmt: skip
+    assert done.code == 0
+    assert [each["variant"] for each in json.loads(done.out)["variants"]] == ["wide"]
+    assert "wide, turn 1 of 1: data alone" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--save", "speeds.txt"], "ends in .md or .json", id="suffix"),
+        pytest.param(["--variant", "wrn-16-5"], "did you mean 'wrn-16-4'?", id="variant"),
+        pytest.param(["--seconds", "0"], "0.1", id="seconds"),
+    ],
+)
+def test_bench_refuses(cnnbench: Command, arguments: list[str], message: str) -> None:
+    done = cnnbench("bench", *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
 def test_show_as_json(cnnbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(TINY, encoding="utf-8")
