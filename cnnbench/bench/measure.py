@@ -172,7 +172,7 @@ def measure_variant(
     if len(dataset.train) < needed:
         raise CnnbenchError(
             f"{dataset.name} has {len(dataset.train):,} training images, and timing takes {needed:,} at a "
-            f"batch size of {config.data.batch_size}: set data.batch_size to {len(dataset.train) // 4 or 1} or so"
+            f"batch size of {config.data.batch_size}: set data.batch_size to {len(dataset.train) // 4 or 1}"
         )
     precision = choose_precision(config.train.precision, device)
     summary = summarize_config(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
