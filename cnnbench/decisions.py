@@ -41,11 +41,11 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
 
 
 def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
-    """Whether a run of these settings is there, whole."""
+    """Whether a run of these settings is there to be reported: whole, but for its weights."""
     try:
         if run.result() is None:
             return False
-        run.check()
+        run.check_results()
         config = run.config()
     except DamagedError:
         return False

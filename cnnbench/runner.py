@@ -167,16 +167,18 @@ def report_recipe(
 ) -> Reported:
     """Analyses the finished runs of a recipe and writes its report, and trains nothing.
 
-    Raises CnnbenchError where none of its runs is complete.
+    Runs whose weights were deleted are reported too, but for what only weights can show. Raises CnnbenchError
+    where none of its runs is complete.
     """
-    from cnnbench.comparison.stages import solve
+    from cnnbench.comparison.stages import solve, solved_runs
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.precision import choose_device
 
     directory = runs_dir / recipe.directory
     recipe = solve(recipe, data_root(data_dir), runs_dir, as_run=True)
-    if not any(decision.action == "reuse" for _, decision in decide_runs(recipe, runs_dir)):
+    found = solved_runs(recipe, runs_dir)
+    if not any(is_complete(run, config.model_dump(mode="json")) for run, config in found):
         raise CnnbenchError(
             f"{recipe.path}: no finished run of these settings in {directory}; train it first "
             f"(cnnbench recipe {recipe.path})"

@@ -123,18 +123,26 @@ class Run:
         """Raises DamagedError where a file of a finished run is missing or cut short."""
         from safetensors import SafetensorError, safe_open
 
-        rows, probes = self.history(), self.probes()
-        if probes and len(probes) != len(rows):
-            raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
-        if (self.result() or {}).get("status") != "complete":
-            return  # a diverged run has no weights and no predictions
-        self.predictions()
+        self.check_results()
+        if not self._has_ended_well():
+            return  # a diverged run has no weights
         path = self.path / "best.safetensors"
         try:
             with safe_open(path, "np"):  # compares the header with the length, and reads no weights
                 return
         except (OSError, SafetensorError) as error:
             raise DamagedError(f"{path}: {error}") from error
+
+    def check_results(self) -> None:
+        """The same of all but the weights, without which a run can still be reported and compared."""
+        rows, probes = self.history(), self.probes()
+        if probes and len(probes) != len(rows):
+            raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
+        if self._has_ended_well():
+            self.predictions()
+
+    def _has_ended_well(self) -> bool:
+        return (self.result() or {}).get("status") == "complete"
 
     # What a run in training writes.
 

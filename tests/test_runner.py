@@ -331,6 +331,18 @@ def test_a_missing_file_is_no_complete_run(trained: Bench, name: str) -> None:
     assert name in notices(events)[0]
 
 
+def test_a_run_without_its_weights_can_still_be_reported(trained: Bench) -> None:
+    (trained.run("cnn").path / "best.safetensors").unlink()
+    trained.change("analyses = []", 'analyses = ["learning_curves", "filters"]')
+    outcome = report_recipe(load_recipe(trained.file), runs_dir=trained.runs, device="cpu")
+    assert outcome.comparison is not None
+    assert [row.variant for row in outcome.comparison.rows if row.complete] == ["mlp", "cnn"]
+    assert outcome.report is not None
+    text = outcome.report.read_text()
+    assert "![Learning curves" in text
+    assert "its weights cannot be read" in text  # said by the analysis that needs them
+
+
 @pytest.mark.parametrize("content", ["{}", '{"status": "complete"}', "null"])
 def test_json_that_is_no_result_is_no_complete_run(trained: Bench, content: str) -> None:
     (trained.run("cnn").path / "result.json").write_text(content)
