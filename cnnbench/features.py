@@ -23,7 +23,7 @@ class FeatureSplit(Split):
 
     compute: Callable[[Tensor], Tensor]  # images (B, C, H, W) uint8 -> features (B, ...)
     batch_size: int
-    full_batches: bool  # the last one too, for what an image gives can depend on how many there are, in the last bit
+    full_batches: bool  # the last one too, as in training: results can depend on the size, in the last bit
 
     @cached_property
     def computed(self) -> Split:
@@ -90,14 +90,13 @@ def reused_features(
 
     splits = {
         name: FeatureSplit(
-            split.images, split.targets, split.rows, split.groups,
-            compute=compute, batch_size=loader.batch_size, full_batches=name == "train",
-        )  # fmt: skip
+            **vars(split), compute=compute, batch_size=loader.batch_size, full_batches=name == "train"
+        )
         for name, split in (("train", loader.dataset.train), ("val", loader.dataset.val))
     }
     model.on_features = True
     try:
-        said = f"the features of the frozen backbone are computed once, and reused in every epoch ({_mib(needed)})"
+        said = f"the features of the frozen backbone ({_mib(needed)}) are computed once, for every epoch"
         yield loader.over(replace(loader.dataset, **splits)), said
     finally:
         model.on_features = False

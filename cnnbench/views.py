@@ -79,8 +79,8 @@ def show_plan(plan: dict[str, Any]) -> None:
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
     console.print_lines(
         [
-            f"- {each['name']}: {each['num_trained']:,} of {each['num_params']:,} parameters are trained, the "
-            "others are frozen"
+            f"- {each['name']}: {each['num_trained']:,} of {each['num_params']:,} parameters are trained, "
+            "the others are frozen"
             for each in plan["variants"]
             if each["num_trained"] < each["num_params"]
         ]

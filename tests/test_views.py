@@ -76,7 +76,8 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     layer = {"name": "head", "kind": "Linear", "output_shape": [10], "num_params": 650, "macs": 640}
     variant = {
         "name": "linear", "seeds": [0, 1], "num_params": 650, "num_trained": 90, "macs": 640,
-        "in_shape": [1, 8, 8], "output_shape": [10], "layers": [layer], "data": {"name": "digits", "limit": None},
+        "in_shape": [1, 8, 8], "output_shape": [10], "layers": [layer],
+        "data": {"name": "digits", "limit": None},
         "model": {"name": "linear", "bias": True}, "train": {"epochs": 3, "lr": 0.001},
         "match": None,
     }  # fmt: skip

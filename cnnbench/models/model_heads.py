@@ -1,4 +1,4 @@
-"""Where the new head of a network begins: the layers made for the number of classes, and the dropout before."""
+"""Where a network's new head begins: the layers made for the number of classes, and the dropout before."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 
 def class_tensors(network: nn.Module, other: nn.Module) -> set[str]:
-    """The tensors whose shape depends on the number of classes; `other` is the same network for another one."""
+    """The tensors whose shape depends on the number of classes; `other` is the same network for others."""
     shapes = {name: value.shape for name, value in other.state_dict().items()}
     return {name for name, value in network.state_dict().items() if value.shape != shapes[name]}
 

@@ -17,7 +17,7 @@ from cnnbench.options import Count, Head, Positive
 NUM_IMAGENET = 1000
 
 
-class _Reached(Exception):
+class _Reached(Exception):  # noqa: N818, no error
     """The head is reached, and the rest is not wanted: dropout there must draw nothing."""
 
     def __init__(self, features: Tensor) -> None:
@@ -104,8 +104,8 @@ class Pretrained(Headed):
             )
         if self.tuning.frozen(1) and self.weights is None and not self.pretrained:
             raise CnnbenchError(
-                "a backbone that is frozen needs weights, and these would be random: set pretrained = true or "
-                'weights = "file"'
+                "a backbone that is frozen needs weights, and these would be random: set pretrained = true "
+                'or weights = "file"'
             )
 
     def backbone(self) -> list[nn.Module]:

@@ -43,7 +43,7 @@ class Summary:
     num_params: int
     macs: int
     num_trained: int  # parameters that are not frozen for good
-    tuning: Tuning = Tuning()
+    tuning: Tuning
 
 
 def summarize_config(

@@ -38,8 +38,8 @@ class Tuning:
             )
         if self.unfreeze_epoch is not None and self.unfreeze_epoch > epochs:
             raise CnnbenchError(
-                f"unfreeze_epoch = {self.unfreeze_epoch} comes after the last epoch (train.epochs = {epochs}): "
-                "take an earlier one, or say freeze = true"
+                f"unfreeze_epoch = {self.unfreeze_epoch} comes after the last epoch (train.epochs = "
+                f"{epochs}): take an earlier one, or say freeze = true"
             )
 
     def frozen(self, epoch: int) -> bool:
