@@ -97,7 +97,7 @@ def recipe(
     if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
-    outcomes = []
+    outcomes: list[Reported] = []
     for each in loaded:
         if dry_run:
             show_decisions(each, runs, data, fresh, with_stages)
@@ -106,10 +106,24 @@ def recipe(
             run_stages(each, runs, data, device.value)
         command = typed(each.path, overrides, quick, seeds)
         outcomes.append(run_one(each, command, runs, data, device.value, fresh))
-    if any(outcome.failures or outcome.skipped for outcome in outcomes):
-        raise typer.Exit(1)
+    if not dry_run:
+        exit_unless_done(loaded, outcomes)
     if strict:
         exit_unless_checks_hold(outcomes)
+
+
+def exit_unless_done(recipes: "list[Recipe]", outcomes: "list[Reported]") -> None:
+    """Ends with 1 where a run failed, and with USER_MISTAKE where every variant of a recipe was skipped."""
+    if any(outcome.failures for outcome in outcomes):
+        raise typer.Exit(1)
+    if any(map(all_skipped, recipes, outcomes)):
+        raise typer.Exit(USER_MISTAKE)
+
+
+def all_skipped(loaded: "Recipe", outcome: "Reported") -> bool:
+    """Whether nothing was done of what was asked for, since weights are missing."""
+    asked = set(loaded.only) or {variant.name for variant in loaded.variants}
+    return asked <= {each.variant for each in outcome.skipped}
 
 
 def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
@@ -131,9 +145,7 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> 
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
         command = typed(stage.path, [], stage.quick, stage.num_seeds)
-        outcome = run_one(stage, command, runs, data, device, fresh=False)
-        if outcome.failures or outcome.skipped:
-            raise typer.Exit(1)
+        exit_unless_done([stage], [run_one(stage, command, runs, data, device, fresh=False)])
 
 
 def show_decisions(
@@ -194,6 +206,10 @@ def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
         views.show_comparison(outcome.comparison)
         views.show_claims(judge(outcome.comparison, [claim.model_dump() for claim in loaded.claims]))
     views.show_checks(outcome.checks)
+    if outcome.skipped:
+        names = ", ".join(each.variant for each in outcome.skipped)
+        rest = "nothing was done" if all_skipped(loaded, outcome) else "the others were run"
+        console.say(f"{loaded.path}: skipped, their weights are missing: {names}; {rest}", "yellow")
     if outcome.report is not None:
         console.say(f"report: {outcome.report}")
 

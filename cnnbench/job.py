@@ -22,7 +22,17 @@ from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run, differences
 from cnnbench.tasks import Task, make_task
 from cnnbench.threads import threads_for
-from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, calibrate, evaluate, fit
+from cnnbench.training import (
+    DivergedError,
+    Epoch,
+    Evaluation,
+    Remark,
+    Step,
+    TrainingState,
+    calibrate,
+    evaluate,
+    fit,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class OutOfMemoryError(CnnbenchError):
     """The device or the machine had not enough memory for a run."""
 
 
-JobEvent = Resumed | Damaged | Step | Epoch
+JobEvent = Resumed | Damaged | Step | Remark | Epoch
 
 
 def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.device) -> Iterator[JobEvent]:

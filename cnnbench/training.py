@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
+from cnnbench.features import reused_features
 from cnnbench.models.tuning import begin_epoch, parameters_by_lr
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
@@ -32,6 +33,13 @@ class Step:
     num_steps: int
     num_images: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence on how training goes about it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ class TrainingState:
 
 def fit(
     state: TrainingState, loader: Loader, config: TrainConfig, precision: Precision, *, seed: int
-) -> Iterator[Step | Epoch]:
+) -> Iterator[Step | Remark | Epoch]:
     """Trains from where `state` stands to the last epoch; yields Steps on the way and each epoch's row.
 
     The row is in `state` when it is yielded, so that the caller can save it. Raises DivergedError after an
@@ -162,10 +170,13 @@ def fit(
         row = untrained_row(state, loader, precision, task)
         state.add(row, probe(state.model, loader, precision, row.epoch, task.loss))
         yield state.rows[-1]
-    forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
-    while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
-        yield from train_epoch(state, forward, loader, config, precision, seed)
-        yield state.rows[-1]
+    with reused_features(state.model, loader, precision) as (batches, remark):
+        if remark is not None:
+            yield Remark(remark)
+        forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
+        while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
+            yield from train_epoch(state, forward, batches, config, precision, seed)
+            yield state.rows[-1]
 
 
 def untrained_row(state: TrainingState, loader: Loader, precision: Precision, task: Task) -> Epoch:

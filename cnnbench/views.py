@@ -93,6 +93,14 @@ def show_plan(plan: dict[str, Any]) -> None:
         rows.append([each["name"], len(each["seeds"]), each["train"]["epochs"], *size, *shapes])
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
+    console.print_lines(
+        [
+            f"- {each['name']}: {each['num_trained']:,} of {each['num_params']:,} parameters are trained, "
+            "the others are frozen"
+            for each in plan["variants"]
+            if each["num_trained"] < each["num_params"]
+        ]
+    )
     show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
     show_winners(plan)
     for each in plan["variants"]:

@@ -16,7 +16,7 @@ FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "measures",
     "models data metrics statistics precision memory threads muon optimizers schedules",
-    "tasks",
+    "tasks features",
     "probes signals training inference runs decisions matching",
     "analyses comparison console checks",
     "job report publish plan runner bench",

@@ -103,6 +103,43 @@ def assert_one_message(done: Done) -> None:
     assert "\x1b" not in done.err
 
 
+PRETRAINED = """
+analyses = []
+[data]
+name = "digits"
+limit = 60
+[train]
+epochs = 0
+[[variants]]
+name = "absent"
+model = {name = "torchvision/squeezenet1_1", weights = "absent.pth", image_size = 32}
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [4]}
+"""
+
+
+def test_a_skipped_variant_stops_nothing(cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "trial.toml").write_text(PRETRAINED, encoding="utf-8")
+    command = ("recipe", tmp_path / "trial.toml", "--runs", tmp_path / "runs")
+    done = cnnbench(*command)
+    assert done.code == 0
+    assert "skipped, their weights are missing: absent; the others were run" in " ".join(done.err.split())
+    assert "| skipped |" in (tmp_path / "runs/trial/report.md").read_text(encoding="utf-8")
+    done = cnnbench(*command, "--only", "absent")
+    assert done.code == 2
+    assert "their weights are missing: absent; nothing was done" in " ".join(done.err.split())
+
+
+def test_where_every_variant_is_skipped_nothing_was_done(cnnbench: Command, tmp_path: Path) -> None:
+    text = PRETRAINED.replace('{name = "mlp", widths = [4]}', '{name = "timm/resnet18", weights = "b.pth"}')
+    (tmp_path / "trial.toml").write_text(text, encoding="utf-8")
+    done = cnnbench("recipe", tmp_path / "trial.toml", "--runs", tmp_path / "runs")
+    assert done.code == 2
+    assert "their weights are missing: absent, mlp; nothing was done" in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 from cnnbench.errors import CnnbenchError
@@ -28,6 +28,18 @@ class Tuning:
         if self.freeze and self.lr_factor != 1:
             raise CnnbenchError(
                 "with freeze = true nothing is learned at any rate: leave it out, or lr_factor"
+            )
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raises CnnbenchError where so many epochs leave nothing of what is asked for."""
+        if self.freeze and epochs == 0:
+            raise CnnbenchError(
+                "freeze = true is about training, and train.epochs = 0 trains nothing: leave one of them out"
+            )
+        if self.unfreeze_epoch is not None and self.unfreeze_epoch > epochs:
+            raise CnnbenchError(
+                f"unfreeze_epoch = {self.unfreeze_epoch} comes after the last epoch (train.epochs = "
+                f"{epochs}): take an earlier one, or say freeze = true"
             )
 
     def frozen(self, epoch: int) -> bool:
@@ -67,6 +79,35 @@ class Backboned(nn.Module):
             for module in self.backbone():
                 module.training = False
         return self
+
+
+class Headed(Backboned):
+    """One whose backbone hands its features to a head, and can be given those features in place of images."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__(tuning)
+        self.on_features = False  # whether `forward` is given features
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the head is given for these inputs (N, ...)."""
+        raise NotImplementedError
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """What the head makes of features: logits (N, num_classes)."""
+        raise NotImplementedError
+
+
+def tuning_of(model: nn.Module) -> Tuning:
+    """How the backbone of a model is trained; a model that has none is trained as a whole."""
+    return model.tuning if isinstance(model, Backboned) else Tuning()
+
+
+def num_trained(model: nn.Module) -> int:
+    """How many parameters are trained in one epoch at least."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    if isinstance(model, Backboned) and model.tuning.freeze:
+        return total - sum(parameter.numel() for parameter in model.backbone_parameters())
+    return total
 
 
 def begin_epoch(model: nn.Module, epoch: int) -> None:

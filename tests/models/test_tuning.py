@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
-from cnnbench.models.tuning import Backboned, Tuning, begin_epoch, parameters_by_lr
+from cnnbench.models.tuning import Backboned, Tuning, begin_epoch, num_trained, parameters_by_lr
 
 
 class Net(Backboned):
@@ -41,6 +41,31 @@ def test_when_it_is_frozen(options: dict[str, int], frozen: list[bool]) -> None:
 def test_settings_that_contradict_each_other(options: dict[str, float]) -> None:
     with pytest.raises(CnnbenchError, match=f"leave it out, or {next(iter(options))}"):
         Tuning(freeze=True, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "said"),
+    [
+        ({"freeze": True}, 0, "train.epochs = 0 trains nothing"),
+        ({"unfreeze_epoch": 4}, 3, r"unfreeze_epoch = 4 comes after the last epoch \(train.epochs = 3\)"),
+        ({"unfreeze_epoch": 3}, 3, None),
+        ({"freeze": True}, 1, None),
+        ({"lr_factor": 0.1}, 0, None),
+    ],
+)
+def test_epochs_that_leave_nothing_of_it(options: dict[str, float], epochs: int, said: str | None) -> None:
+    tuning = Tuning(**options)  # type: ignore[arg-type]
+    if said is None:
+        tuning.check_epochs(epochs)
+        return
+    with pytest.raises(CnnbenchError, match=said):
+        tuning.check_epochs(epochs)
+
+
+def test_how_many_parameters_are_trained() -> None:
+    assert num_trained(Net()) == num_trained(Net(unfreeze_epoch=2)) == 16 + 8 + 1 + 10
+    assert num_trained(Net(freeze=True)) == 4 * 2 + 2
+    assert num_trained(nn.Linear(2, 2)) == 6
 
 
 def test_what_is_frozen_has_no_gradient_and_the_head_has_one() -> None:
