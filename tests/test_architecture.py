@@ -19,7 +19,7 @@ FLOORS = (
     "tasks",
     "probes signals training inference runs decisions matching trained",
     "analyses comparison console checks",
-    "job report publish plan runner",
+    "job report publish plan runner prediction",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -49,9 +49,7 @@ class PictureDecoder(Decoder):
             self.problems += filter(None, pool.map(decode, range(len(names))))
 
 
-def describe(
-    root: Path, *, path: str, image_size: CommonSize, classes: list[str] | None = None
-) -> Format:
+def describe(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | None = None) -> Format:
     """The format of the images; their classes are looked up, no picture is opened."""
     return Format((3, image_size, image_size), len(class_names(place_of(root, path), classes)))
 
@@ -66,7 +64,9 @@ def load(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | 
     place = place_of(root, path)
     found = find_classes(place, classes)
     splits = {"train": [each.train for each in found], "test": [each.test for each in found]}
-    _check_memory(place, sum(len(files.files) for of_split in splits.values() for files in of_split), image_size)
+    _check_memory(
+        place, sum(len(files.files) for of_split in splits.values() for files in of_split), image_size
+    )
     decoder = PictureDecoder(image_size, cache_folders(place), place)
     pixels = {split: _read(decoder, split, of_split) for split, of_split in splits.items()}
     if decoder.problems:

@@ -124,7 +124,7 @@ def _check_wanted(wanted: Sequence[str], known: Sequence[str], place: Path) -> N
 
 def _folders(place: Path) -> list[str]:
     """Names of the folders in a folder, sorted; links are followed, hidden ones left out."""
-    names = [entry.name for entry in _entries(place) if entry.is_dir()]
+    names = [entry.name for entry in _entries(place) if os.path.isdir(entry)]
     for name in names:
         if not name.isprintable():
             raise CnnbenchError(
@@ -139,7 +139,7 @@ def _class_files(folder: Path) -> ClassFiles:
         return ClassFiles(folder, ())
     files, others = [], []
     for entry in _entries(folder):
-        is_picture = os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+        is_picture = os.path.splitext(entry.name)[1].lower() in SUFFIXES and not os.path.isdir(entry)
         (files if is_picture else others).append(entry.name)
     return ClassFiles(folder, sorted(files), sorted(others))
 

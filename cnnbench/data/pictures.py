@@ -64,12 +64,14 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
     except Image.DecompressionBombError as error:
         raise UnreadableError(_too_large(None)) from error
     except UnidentifiedImageError as error:
-        raise UnreadableError(f"is no picture of a known format ({', '.join(FORMATS)})") from error
+        raise UnreadableError(
+            f"cannot be read as an image: it is of no known format ({', '.join(FORMATS)})"
+        ) from error
     # besides OSError these are PIL's words for files that are cut short or altered
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, EOFError, OverflowError,
             struct.error) as error:  # fmt: skip
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableError(f"cannot be read as a picture: {reason}") from error
+        raise UnreadableError(f"cannot be read as an image: {reason}") from error
     return Picture(upright, size[::-1] if turned else size)
 
 
@@ -94,7 +96,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
             raise UnreadableError("has values beyond 16 bits: save it with 8")
         image = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise UnreadableError("has floating point values, and none of them is known to be white: save it as 8-bit")
+        raise UnreadableError("has floating point values, and none is known to be white: save it with 8 bits")
     return image.convert("RGB")
 
 
@@ -110,4 +112,4 @@ def _absence(path: Path) -> str:
     except OSError as error:
         link = "is a link to nowhere" if path.is_symlink() else "is not there"
         return link if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
-    return "is a folder" if path.is_dir() else "is no file"
+    return "is a folder: name the pictures in it" if path.is_dir() else "is no file"

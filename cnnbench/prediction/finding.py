@@ -25,9 +25,8 @@ def find_run(path: Path, runs_dir: Path = Path("runs")) -> FoundRun:
     """
     place = path if path.exists() or not (runs_dir / path).exists() else runs_dir / path
     if not place.exists():
-        raise CnnbenchError(
-            f"there is no {path}{_near(path, runs_dir)}: name the directory of a run, such as {EXAMPLE}"
-        )
+        hint = _near(path, runs_dir) or f": name the directory of a run, such as {EXAMPLE}"
+        raise CnnbenchError(f"there is no {path}{hint}")
     if place.is_file():
         raise CnnbenchError(f"{place} is a file: name the directory of a run, such as {EXAMPLE}")
     if (place / "config.json").exists():
@@ -60,6 +59,8 @@ def _unfit(run: Run) -> str | None:
         return f"is not finished; {_again(run)}"
     if result["status"] == "diverged":
         return f"diverged, so that it has no weights ({result.get('message')})"
+    if not (run.path / "best.safetensors").is_file():
+        return f"lacks its weights, best.safetensors; {_again(run)}"
     return None
 
 
@@ -90,7 +91,7 @@ def _no_run(place: Path) -> str:
 
 
 def _near(path: Path, runs_dir: Path) -> str:
-    """The directory that may have been meant, beside the first part of the path that is not there."""
+    """The directory that may have been meant, or nothing: one beside the first part of the path that is not there."""
     for start in (path, runs_dir / path):
         for missing, parent in zip([start, *start.parents], start.parents, strict=False):
             if parent.is_dir() and str(parent) != ".":

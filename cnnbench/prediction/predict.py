@@ -94,7 +94,10 @@ def predict(
 def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
     """One plain value for each picture, for JSON."""
     return [
-        {"image": str(each.image), "classes": [ranked._asdict() for ranked in each.classes]}
+        {
+            "image": str(each.image),
+            "classes": [{"class": name, "probability": share} for name, share in each.classes],
+        }
         if isinstance(each, ClassPrediction)
         else {
             "image": str(each.image),
@@ -176,6 +179,8 @@ def _targets(paths: Sequence[Path], save: Path | None) -> list[Path]:
     written: dict[Path, Path] = {}
     for path in paths:
         target = (save or path.parent) / MASK_NAME.format(path.stem)
+        if written.get(target) == path:
+            raise CnnbenchError(f"{path} is named twice: name it once")
         if target in written:
             raise CnnbenchError(
                 f"the masks of {written[target]} and {path} would both be written to {target}: predict one after "
