@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 
-
 class Meaning(str):
     """Beside a type: what its values are, as the end of the sentence that says what is expected."""
 

@@ -74,8 +74,8 @@ def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
 
 def show_predictions(predictions: Predictions) -> None:
     """The classes of each picture, or where its mask is and how much of it was found."""
-    ranked: "list[list[Cell]]" = []
-    masks: "list[list[Cell]]" = []
+    ranked: list[list[Cell]] = []
+    masks: list[list[Cell]] = []
     for each in predictions.items:
         if isinstance(each, ClassPrediction):
             names = [str(each.image), *[""] * (len(each.classes) - 1)]  # once for each picture
