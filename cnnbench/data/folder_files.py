@@ -41,7 +41,7 @@ def class_names(place: Path, wanted: Sequence[str] | None = None) -> list[str]:
     if not place.is_dir():
         raise CnnbenchError(
             f"data.path: there is no folder {place.absolute()}; it must hold pictures as {LAYOUT}, and is "
-            "looked for in the folder given by --data or CNNBENCH_DATA (else data/) unless its path is absolute"
+            "looked for in the folder given by --data or CNNBENCH_DATA (else data/), unless it is absolute"
         )
     if not (place / "train").is_dir():
         inside = _folders(place)
@@ -49,8 +49,8 @@ def class_names(place: Path, wanted: Sequence[str] | None = None) -> list[str]:
         raise CnnbenchError(f"{place} has no folder train: it must hold pictures as {LAYOUT}{hint}")
     if not (place / "test").is_dir():
         raise CnnbenchError(
-            f"{place} has no folder test: move about a fifth of the pictures of each class from train/CLASS to "
-            "test/CLASS (validation is cut from train, but nothing may be trained on what is tested)"
+            f"{place} has no folder test: move about a fifth of the pictures of each class from train/CLASS "
+            "to test/CLASS (validation is cut from train, but nothing may be trained on what is tested)"
         )
     if os.path.samefile(place / "train", place / "test"):
         raise CnnbenchError(f"{place}: train and test are one folder, so that the test would say nothing")
@@ -60,8 +60,8 @@ def class_names(place: Path, wanted: Sequence[str] | None = None) -> list[str]:
             near = nearest(name, known)
             hint = f", did you mean {near!r}?" if near else ";"
             raise CnnbenchError(
-                f"{place}: test has the class {name!r}, which train has not{hint} a network answers only with "
-                "classes it was trained on"
+                f"{place}: test has the class {name!r}, which train has not{hint} a network answers only "
+                "with classes it was trained on"
             )
     if wanted is not None:
         _check_wanted(wanted, known, place)
@@ -137,7 +137,8 @@ def _class_files(folder: Path) -> ClassFiles:
     """What is in the folder of a class; folders within it are not looked into."""
     if not folder.is_dir():
         return ClassFiles(folder, ())
-    files, others = [], []
+    files: list[str] = []
+    others: list[str] = []
     for entry in _entries(folder):
         is_picture = os.path.splitext(entry.name)[1].lower() in SUFFIXES and not os.path.isdir(entry)
         (files if is_picture else others).append(entry.name)

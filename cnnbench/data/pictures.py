@@ -12,9 +12,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # What PIL may open: not EPS, for which it would start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm".split()
-)
+SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib",
+    ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+])  # fmt: skip
 MOST_PIXELS = 100_000_000  # as RGB 300 MB, which is what reading one takes
 ORIENTATION = 0x0112  # the tag of EXIF; from 5 on, height and width are exchanged
 WHITE = (255, 255, 255, 255)

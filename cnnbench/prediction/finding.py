@@ -38,7 +38,7 @@ def find_run(path: Path, runs_dir: Path = Path("runs")) -> FoundRun:
     runs = _seeds(place)
     if not runs:
         raise CnnbenchError(_no_run(place))
-    reasons = []
+    reasons: list[str] = []
     for run in runs:
         reason = _unfit(run)
         if reason is None:
@@ -91,7 +91,7 @@ def _no_run(place: Path) -> str:
 
 
 def _near(path: Path, runs_dir: Path) -> str:
-    """The directory that may have been meant, or nothing: one beside the first part of the path that is not there."""
+    """The directory that may have been meant, or nothing: one beside the first that is not there."""
     for start in (path, runs_dir / path):
         for missing, parent in zip([start, *start.parents], start.parents, strict=False):
             if parent.is_dir() and str(parent) != ".":

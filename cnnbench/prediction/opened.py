@@ -125,8 +125,8 @@ def _config(run: Run, plugins: Sequence[str]) -> RunConfig:
             catalog.target(kind, name, list(plugins))
         except KeyError:
             raise CnnbenchError(
-                f"{run.path}: its {kind} {name!r} is none of cnnbench's own: name the Python file that defines "
-                "it with --plugin"
+                f"{run.path}: its {kind} {name!r} is none of cnnbench's own: name the Python file that "
+                "defines it with --plugin"
             ) from None
     return config
 

@@ -67,7 +67,7 @@ def predict(
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
 ) -> Predictions:
-    """Applies a finished run, or the first finished seed of a variant, to pictures as it was trained on images.
+    """Applies a finished run, or a variant's first finished seed, to pictures, seen as its training images were.
 
     Of a classification come the `top` classes (5) of each picture. Masks are written to the folder `save`,
     else beside each picture, as NAME_predicted_mask.png. It is computed in fp32. Raises CnnbenchError,
@@ -93,21 +93,15 @@ def predict(
 
 def as_dicts(predictions: Predictions) -> list[dict[str, Any]]:
     """One plain value for each picture, for JSON."""
-    return [
-        {
-            "image": str(each.image),
-            "classes": [{"class": name, "probability": share} for name, share in each.classes],
-        }
-        if isinstance(each, ClassPrediction)
-        else {
-            "image": str(each.image),
-            "mask": str(each.mask),
-            "class": each.found,
-            "share": each.share,
-            "threshold": each.threshold,
-        }
-        for each in predictions.items
-    ]
+    return list(map(_as_dict, predictions.items))
+
+
+def _as_dict(each: Prediction) -> dict[str, Any]:
+    if isinstance(each, ClassPrediction):
+        ranked = [{"class": name, "probability": probability} for name, probability in each.classes]
+        return {"image": str(each.image), "classes": ranked}
+    said = {"class": each.found, "share": each.share, "threshold": each.threshold}
+    return {"image": str(each.image), "mask": str(each.mask), **said}
 
 
 def _check_options(opened: "OpenedRun", top: int | None, save: Path | None) -> None:
@@ -183,8 +177,8 @@ def _targets(paths: Sequence[Path], save: Path | None) -> list[Path]:
             raise CnnbenchError(f"{path} is named twice: name it once")
         if target in written:
             raise CnnbenchError(
-                f"the masks of {written[target]} and {path} would both be written to {target}: predict one after "
-                "the other, with another --save"
+                f"the masks of {written[target]} and {path} would both be written to {target}: predict one "
+                "after the other, with another --save"
             )
         written[target] = path
     return list(written)

@@ -68,7 +68,7 @@ def test_what_is_no_finished_run(path: str, message: str, runs: Path) -> None:
 
 def test_a_run_that_is_not_whole(runs: Path) -> None:
     make(runs / "demo/other/seed0", weights=False)
-    with pytest.raises(CnnbenchError, match="lacks its weights, best.safetensors; run `cnnbench recipe"):
+    with pytest.raises(CnnbenchError, match=r"lacks its weights, best\.safetensors; run `cnnbench recipe"):
         find_run(runs / "demo/other/seed0", runs)
     (runs / "demo/narrow/seed0/result.json").write_text("{")
     with pytest.raises(CnnbenchError, match="no finished run: seed0 is damaged"):

@@ -22,7 +22,7 @@ from cnnbench.runs import Run
 
 VARIANTS = {
     "digits": '{name = "digits", limit = 200}',
-    "resized": '{name = "synthetic", num_images = 60, num_classes = 3, height = 16, width = 16, image_size = 8}',
+    "resized": '{name = "synthetic", num_images = 60, height = 16, width = 16, image_size = 8}',
     "masks": '{name = "lunar_synthetic", num_images = 10, size = 32, batch_size = 4}',
     "folder": '{name = "folder", path = "PETS", image_size = 8, val_size = 2}',
     "bytes": '{name = "digits", limit = 100}',
