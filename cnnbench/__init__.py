@@ -1,18 +1,24 @@
 """Fair, repeated, honest comparisons of image models.
 
-`load_recipe`, `run_recipe` and `compare` are what the commands do, for a notebook.
+`load_recipe`, `run_recipe`, `compare` and `predict` are what the commands do, for a notebook.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnbench.comparison import compare
+    from cnnbench.prediction import predict
     from cnnbench.recipe import load_recipe
     from cnnbench.runner import run_recipe
 
-__all__ = ["compare", "load_recipe", "run_recipe"]
+__all__ = ["compare", "load_recipe", "predict", "run_recipe"]
 
-_HOMES = {"compare": "cnnbench.comparison", "load_recipe": "cnnbench.recipe", "run_recipe": "cnnbench.runner"}
+_HOMES = {
+    "compare": "cnnbench.comparison",
+    "load_recipe": "cnnbench.recipe",
+    "predict": "cnnbench.prediction",
+    "run_recipe": "cnnbench.runner",
+}
 
 
 def __getattr__(name: str) -> Any:

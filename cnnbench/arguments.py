@@ -78,3 +78,19 @@ Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 
 Strict = Annotated[
     bool, typer.Option("--strict", help="Ends with exit code 3 unless every declared check holds.")
 ]
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The directory of a finished run, or of a variant: its first one."),
+]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures of your own.")]
+TopClasses = Annotated[
+    int | None, typer.Option("--top", min=1, metavar="N", help="How many classes to name; by default 5.")
+]
+MasksDir = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="DIR", help="Where to write masks; by default beside each picture."),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A recipe's plugin, where the run needs it. Repeatable."),
+]

@@ -55,6 +55,7 @@ DATASETS = {
     "fashion_mnist": "cnnbench.data.fashion_mnist:load",
     "tiny_imagenet": "cnnbench.data.tiny_imagenet:load",
     "digits": "cnnbench.data.digits:load",
+    "folder": "cnnbench.data.folder:load",
     "imagenet_samples": "cnnbench.data.imagenet_samples:load",
     "lunar": "cnnbench.data.lunar:load",
     "lunar_synthetic": "cnnbench.data.lunar_synthetic:load",

@@ -212,6 +212,12 @@ def describe(
         **task.described(),
         "metrics": {},
         "classes": list(loader.dataset.classes),
+        # all that other images need to be shown to the model as these were
+        "images": {
+            "in_shape": list(loader.dataset.in_shape),
+            "mean": list(loader.dataset.mean),
+            "std": list(loader.dataset.std),
+        },
         "num_params": summary.num_params,
         "macs": summary.macs,
         "train_seconds": sum(row.train_seconds for row in state.rows),

@@ -7,11 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+
+class Meaning(str):
+    """Beside a type: what its values are, as the end of the sentence that says what is expected."""
+
+
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[list[Count], Field(min_length=1)]
 Widths = list[Count]  # may be empty
 PER_STAGE = "one for each stage"  # marks lists that must be of one length
 StageCounts = Annotated[list[Count], Field(min_length=1), PER_STAGE]
+CommonSize = Annotated[Count, Meaning("the height and width in pixels to which every image is resized")]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

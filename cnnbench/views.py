@@ -1,4 +1,4 @@
-"""Comparisons and plans as tables on stdout."""
+"""Comparisons, predictions and plans as tables on stdout."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,10 @@ from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.winners import COLUMNS
+from cnnbench.prediction.predict import ClassPrediction, Predictions
+
+if TYPE_CHECKING:
+    from cnnbench.analyses.base import Cell
 
 if TYPE_CHECKING:
     from cnnbench.bench import Speeds
@@ -82,6 +86,23 @@ def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
             figure = plots.cost_plot(points, x_label=axis, y_label=comparison.metric.axis)
             saved.append(plots.save_figure(figure, directory / f"{comparison.metric.name}_vs_{cost}.png"))
     return saved
+
+
+def show_predictions(predictions: Predictions) -> None:
+    """The classes of each picture, or where its mask is and how much of it was found."""
+    ranked: list[list[Cell]] = []
+    masks: list[list[Cell]] = []
+    for each in predictions.items:
+        if isinstance(each, ClassPrediction):
+            names = [str(each.image), *[""] * (len(each.classes) - 1)]  # once for each picture
+            for name, found in zip(names, each.classes, strict=True):
+                ranked.append([name, found.name, f"{100 * found.probability:.1f}"])
+        else:
+            masks.append([str(each.image), str(each.mask), each.found, f"{100 * each.share:.1f}"])
+    if ranked:
+        console.print_table("", ["picture", "class", "probability (%)"], ranked, left=2)
+    if masks:
+        console.print_table("", ["picture", "mask", "class", "share of pixels (%)"], masks, left=3)
 
 
 def show_plan(plan: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ FLOORS = (
     "measures",
     "models data metrics statistics precision memory threads muon optimizers schedules",
     "tasks features",
-    "probes signals training inference runs decisions matching",
+    "probes signals training inference runs decisions matching trained",
     "analyses comparison console checks",
-    "job report publish plan runner bench",
+    "job report publish plan runner bench prediction",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -32,6 +32,7 @@ BESIDE = {
     "training": "probes",
     "decisions": "runs",
     "signals": "probes",
+    "trained": "runs",
     "console": "analyses.base",
     "checks": "analyses.base",
     "runner": "job report plan",

@@ -454,7 +454,7 @@ def test_version(cnnbench: Command) -> None:
     assert re.fullmatch(r"cnnbench \d+\.\d+\.\d+\n", cnnbench("--version").out)
 
 
-@pytest.mark.parametrize("command", ["recipe", "report", "compare", "show", "list", "data"])
+@pytest.mark.parametrize("command", ["recipe", "report", "compare", "predict", "show", "list", "data"])
 def test_help_has_an_example(command: str, cnnbench: Command) -> None:
     done = cnnbench(command, "--help")
     assert done.code == 0

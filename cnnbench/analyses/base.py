@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     import torch
@@ -103,18 +103,15 @@ class Subject:
         import torch
 
         from cnnbench.models import begin, build_model
+        from cnnbench.trained import load_trained
 
         config = self.config(run)
         dataset = self.datasets.load(config.data)
+        if trained:
+            return load_trained(run, config, dataset.in_shape, dataset.num_classes, self.device)
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-        if trained:
-            try:
-                model.load_state_dict(run.weights())
-            except RuntimeError as error:
-                raise DamagedError(f"{run.path} holds weights of another model: {error}") from error
-        else:
-            begin(model, dataset.classes)
+        begin(model, dataset.classes)
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
 

@@ -1,13 +1,16 @@
 """Data sets by name, and where their files lie.
 
 The module of a data set has `load(root, **options)`, and may have `describe` with the same arguments,
-`survey(root)` and `download(root, progress)`. A loader that takes `classes` reads only those asked for.
+`survey(root)` and `download(root, progress)`. A loader that takes `classes` reads only those asked for, one
+that takes `image_size` gives images of that size. Where a picture of the user's becomes an image by other
+steps than resizing, the module says so with `read_picture(path, **options)`.
 """
 
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from cnnbench import catalog
 if TYPE_CHECKING:
     from cnnbench.data.base import Dataset, Format, Source, Survey, TaskName
     from cnnbench.data.download import Progress
+    from cnnbench.data.pictures import Picture
     from cnnbench.recipe.config import DataConfig
 
 
@@ -46,7 +50,7 @@ def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = 
         return Format(dataset.in_shape, dataset.num_classes)
     arguments, rest = _shared_out(load, config)
     in_shape, num_classes = describe(root, **arguments)
-    size = config.image_size
+    size = rest.image_size
     return Format(
         in_shape if size is None else (in_shape[0], size, size),
         num_classes if rest.classes is None else len(rest.classes),
@@ -84,11 +88,35 @@ def survey_dataset(name: str, root: Path) -> "Survey":
     return Survey(len(source.train_targets), len(source.test_targets))
 
 
+def picture_reader(
+    config: "DataConfig", in_shape: Sequence[int], root: Path, plugins: Sequence[str] = ()
+) -> "tuple[Callable[[Path], Picture], int | None]":
+    """How a picture of the user's becomes what the loader makes of a file, and to what size that is resized.
+
+    Images of the data set end up as `in_shape` (channels, height, width). Where they are resized from another
+    published size, so is the picture: else it would be sharper than any image that the model was trained on.
+    """
+    from cnnbench.data.pictures import read_stretched
+
+    load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
+    arguments, rest = _shared_out(load, config)
+    read = _beside(load, "read_picture")
+    if read is not None:
+        return partial(read, **config.options), rest.image_size
+    describe = _beside(load, "describe")
+    if rest.image_size is not None and describe is not None:
+        in_shape = describe(root, **arguments).in_shape
+    return partial(read_stretched, height=in_shape[1], width=in_shape[2]), rest.image_size
+
+
 def _shared_out(load: Callable[..., Any], config: "DataConfig") -> "tuple[dict[str, Any], DataConfig]":
-    """The loader's arguments, and what is left to do once it has loaded: `classes` are for one of the two."""
-    if "classes" not in inspect.signature(load).parameters:
-        return config.options, config
-    return {**config.options, "classes": config.classes}, config.model_copy(update={"classes": None})
+    """The loader's arguments, and what is left to do once it has loaded.
+
+    `classes` and `image_size` are for one of the two.
+    """
+    parameters = inspect.signature(load).parameters
+    taken = {key: getattr(config, key) for key in ("classes", "image_size") if key in parameters}
+    return {**config.options, **taken}, config.model_copy(update=dict.fromkeys(taken))
 
 
 def _beside(load: Callable[..., Any], name: str) -> Callable[..., Any] | None:

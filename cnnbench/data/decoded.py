@@ -1,4 +1,4 @@
-"""JPEG files as bytes of pixels, each decoded once: the pixels of a group of files are kept in a cache."""
+"""Files of images as bytes of pixels, each decoded once: the pixels of a group are kept in a cache."""
 
 import hashlib
 import os
@@ -42,9 +42,13 @@ class Decoder:
             if cached is not None and cached.shape == into.shape and cached.dtype == into.dtype:
                 into[:] = cached
                 return
+        self.decode_all(folder, names, into)
+        self._keep(group, file, into)
+
+    def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
+        """Writes the images of these files to `into`, whatever is cached."""
         for index, name in enumerate(names):
             into[index] = self.decode(folder / name)
-        self._keep(group, file, into)
 
     def decode(self, path: Path) -> Pixels:
         """The image in a file as (H, W, 3)."""
@@ -70,7 +74,8 @@ class Decoder:
             except OSError as error:
                 raise self.unusable(folder / name, error.strerror or str(error)) from error
             # ctime too: what unpacks or copies files may set the other time to that of the original
-            digest.update(f"\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}".encode())
+            digest.update(b"\0" + os.fsencode(name))  # a name need not be text
+            digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}".encode())
         return digest.hexdigest()[:20]
 
     def _keep(self, group: str, file: str, pixels: Pixels) -> None:

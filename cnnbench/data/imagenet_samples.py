@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from cnnbench.data.base import Format, Source
+from cnnbench.data.pictures import Picture, UnreadableError, read_rgb, without_warnings
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import imagenet_classes
 from cnnbench.options import Count
@@ -59,18 +60,24 @@ def _class_of(path: Path) -> int:
     return index
 
 
-def _read(path: Path, size: int) -> Tensor:
-    """(3, size, size) uint8."""
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise CnnbenchError(f"{path} cannot be read as an image: {error}") from error
+def read_picture(path: Path, *, size: int = SIZE) -> Picture:
+    """A picture as `load` sees it: the center square of `size`. Raises UnreadableError."""
+    picture = read_rgb(path)
+    image = picture.image
     width, height = image.size
     short, long = min(image.size), max(image.size)
     if short != size:
         other = int(size * long / short)
         image = image.resize((size, other) if width <= height else (other, size), Image.Resampling.BILINEAR)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    pixels = np.array(image.crop((left, top, left + size, top + size)))
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return picture._replace(image=image.crop((left, top, left + size, top + size)))
+
+
+def _read(path: Path, size: int) -> Tensor:
+    """(3, size, size) uint8."""
+    try:
+        with without_warnings():
+            image = read_picture(path, size=size).image
+    except UnreadableError as error:
+        raise CnnbenchError(f"{path} {error}") from error
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

@@ -288,6 +288,8 @@ class Checker:
         if missing and step is not None:
             if not partial:
                 wanted = expected(_annotation(_bare(annotation), str(step)))
+                named = isinstance(values, dict) and "name" in values  # that which asks for it
+                where = layer.origin((*path, "name")) if named else where
                 self.add(where, f"{step} is missing: expected {wanted}", on_key=True)
         elif problem["type"] == "extra_forbidden" and step is not None:
             known = annotation.model_fields
@@ -365,7 +367,5 @@ def _annotation(model: Any, key: str) -> Any:
 def _with_options(target: str) -> type[BaseModel]:
     """DataConfig and the loader's options as one model."""
     options = catalog.options_model(target, catalog.NOT_OPTIONS["dataset"])
-    fields: dict[str, Any] = {
-        key: (_annotation(options, key), field) for key, field in options.model_fields.items()
-    }
+    fields: dict[str, Any] = {key: (field.annotation, field) for key, field in options.model_fields.items()}
     return create_model("Data", __base__=DataConfig, **fields)

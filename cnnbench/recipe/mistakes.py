@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from cnnbench.errors import CnnbenchError
+from cnnbench.options import Meaning
 from cnnbench.recipe.toml_positions import Mark
 
 
@@ -137,4 +138,5 @@ def _many(one: str, several: str, plural: bool) -> str:
 def _range(bounds: list[Any]) -> str:
     words = {"ge": "of at least", "gt": "greater than", "le": "at most", "lt": "less than"}
     said = [f"{text} {getattr(b, key):g}" for b in bounds for key, text in words.items() if hasattr(b, key)]
-    return f" {' and '.join(said)}" if said else ""
+    meanings = [f", {bound}" for bound in bounds if isinstance(bound, Meaning)]
+    return (f" {' and '.join(said)}" if said else "") + "".join(meanings)

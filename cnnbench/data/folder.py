@@ -1,0 +1,130 @@
+"""A user's own images: `train/CLASS/PICTURE` and `test/CLASS/PICTURE`, a folder for each class."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from cnnbench.data.base import Format, Source, Survey
+from cnnbench.data.decoded import Decoder, Pixels, cache_folders
+from cnnbench.data.folder_files import (
+    ClassFiles,
+    ImageClass,
+    class_names,
+    find_classes,
+    listed,
+    notes_of,
+    place_of,
+    shown,
+)
+from cnnbench.data.pictures import UnreadableError, read_stretched, without_warnings
+from cnnbench.errors import CnnbenchError
+from cnnbench.options import CommonSize
+
+
+class PictureDecoder(Decoder):
+    """Reads pictures of any format and size at one size, on all cores; notes those that cannot be read."""
+
+    def __init__(self, size: int, caches: Sequence[Path], place: Path) -> None:
+        super().__init__(size, size, caches, lambda path, problem: CnnbenchError(f"{shown(path)}: {problem}"))
+        self.place = place
+        self.problems: list[str] = []
+
+    def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
+        def decode(index: int) -> str | None:
+            path = folder / names[index]
+            try:
+                into[index] = np.asarray(read_stretched(path, *self.shape[:2]).image)
+            except UnreadableError as error:
+                return f"{shown(path.relative_to(self.place))} {error}"
+            return None
+
+        # Decoding and resizing let go of the interpreter; more threads than cores would only take memory.
+        with without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            self.problems += filter(None, pool.map(decode, range(len(names))))
+
+
+def describe(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | None = None) -> Format:
+    """The format of the images; their classes are looked up, no picture is opened."""
+    return Format((3, image_size, image_size), len(class_names(place_of(root, path), classes)))
+
+
+def load(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | None = None) -> Source:
+    """Your own pictures in RGB, resized to `image_size` a side, whatever their proportions.
+
+    `path` lies under `root`, unless it is absolute. Classes are the folders in train, sorted by name. What
+    was decoded is kept in `.decoded` beside train, and counts while the files are the same. Raises
+    CnnbenchError that names what cannot be read.
+    """
+    place = place_of(root, path)
+    found = find_classes(place, classes)
+    splits = {"train": [each.train for each in found], "test": [each.test for each in found]}
+    _check_memory(
+        place, sum(len(files.files) for of_split in splits.values() for files in of_split), image_size
+    )
+    decoder = PictureDecoder(image_size, cache_folders(place), place)
+    pixels = {split: _read(decoder, split, of_split) for split, of_split in splits.items()}
+    if decoder.problems:
+        raise CnnbenchError(
+            f"{place}: {listed(decoder.problems)}. Mend, replace or remove "
+            f"{'this file' if len(decoder.problems) == 1 else 'these files'}."
+        )
+    images = {split: torch.from_numpy(of).permute(0, 3, 1, 2) for split, of in pixels.items()}
+    targets = {
+        split: torch.arange(len(found)).repeat_interleave(torch.tensor([len(of.files) for of in of_split]))
+        for split, of_split in splits.items()
+    }
+    notes = [*notes_of(place, found), *_copies(found, pixels["train"], pixels["test"], place)]
+    return Source(
+        images["train"], targets["train"], images["test"], targets["test"],
+        tuple(each.name for each in found), notes=tuple(notes),
+    )  # fmt: skip
+
+
+def survey(root: Path) -> Survey:
+    """Raises CnnbenchError: which folder it is stands in a recipe."""
+    raise CnnbenchError(
+        "your own pictures: nothing to download; put them into a folder as train/CLASS/PICTURE and "
+        "test/CLASS/PICTURE, and name that in a recipe by data.path"
+    )
+
+
+def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) -> Pixels:
+    """(N, size, size, 3) of all classes in turn."""
+    counts = [len(each.files) for each in classes]
+    pixels = np.empty((sum(counts), *decoder.shape), dtype=np.uint8)
+    start = 0
+    for each, count in zip(classes, counts, strict=True):
+        # a class's name need not be one that a file of the cache can have
+        name = hashlib.sha256(each.folder.name.encode()).hexdigest()[:12]
+        group = f"{split}-{decoder.shape[0]}-{name}"
+        decoder.read(group, each.folder, each.files, pixels[start : start + count])
+        start += count
+    return pixels
+
+
+def _check_memory(place: Path, num_images: int, size: int) -> None:
+    needed, free = 3 * size * size * num_images, psutil.virtual_memory().available
+    if needed > free:
+        raise CnnbenchError(
+            f"{place}: {num_images:,} images of {size}×{size} take {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} are free: lower data.image_size, or choose fewer data.classes"
+        )
+
+
+def _copies(found: Sequence[ImageClass], train: Pixels, test: Pixels, place: Path) -> list[str]:
+    """A sentence where test pictures are training pictures too, pixel for pixel at this size."""
+    trained = {hashlib.blake2b(image).digest() for image in train}
+    files = [shown(each.test.folder.relative_to(place) / name) for each in found for name in each.test.files]
+    copies = [
+        file for file, image in zip(files, test, strict=True) if hashlib.blake2b(image).digest() in trained
+    ]
+    if not copies:
+        return []
+    return [f"folder: {len(copies)} of {len(files)} test pictures are in train too, which makes the test "
+            f"easier than it should be: {listed(copies)}"]  # fmt: skip
