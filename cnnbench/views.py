@@ -8,11 +8,11 @@ from typing import Any
 from cnnbench import console
 from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
+from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
-from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.winners import COLUMNS
 
 # Left out of the comparison in a narrow terminal, in this order.
@@ -110,7 +110,10 @@ def show_matches(matches: dict[str, dict[str, Any]]) -> None:
 def show_winners(plan: dict[str, Any]) -> None:
     """On which winner of which recipe the variants are built, and why; nothing where none is."""
     for stage in built_on(plan):
-        console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
+        if stage.rows:
+            console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
+        else:
+            console.print_lines([stage.title])
         console.print_lines([f"- {sentence}" for sentence in stage.sentences])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import DamagedError, Run, encoder_weights
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +114,7 @@ class Subject:
             except RuntimeError as error:
                 raise DamagedError(f"{run.path} holds weights of another model: {error}") from error
         else:
-            begin(model, dataset.classes)
+            begin(model, dataset.classes, encoder_weights(run, config))
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, cifar10_indices, imagenet_classes
 from cnnbench.models import weights as weight_files
-from cnnbench.models.model_libraries import open_library
+from cnnbench.models.model_libraries import fitting, open_library
 from cnnbench.models.preprocessing import Preprocessing
 from cnnbench.options import Count, Head
 
@@ -110,20 +110,10 @@ class Pretrained(nn.Module):
         """Everything but a new head."""
         device = next(self.network.parameters()).device
         num_published = self.library.num_classes()
+        found = fitting(self.library, self.name, found, path)
         with torch.device("meta"):
-            wanted = self.library.build(num_published).state_dict()
             other = self.library.build(num_published + 1).state_dict()
-        problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            try:
-                found = self.library.convert(found)
-            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
-                pass  # there is no way; what is said of it is said below, of the file as it is
-            else:
-                problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            raise CnnbenchError(f"{path} holds no weights of {self.name}: {problem}")
-        heads = {name for name in wanted if wanted[name].shape != other[name].shape}
+        heads = {name for name in found if found[name].shape != other[name].shape}
         kept = {
             name: value.to(device) for name, value in found.items() if self.head != "new" or name not in heads
         }

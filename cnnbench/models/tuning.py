@@ -1,38 +1,13 @@
 """Models with a backbone, a part that brings weights: held fast, let go late, or trained more gently."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 from torch.nn import Parameter
 
-from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.tuning import Tuning
 
-
-@dataclass(frozen=True)
-class Tuning:
-    """How a backbone is trained beside the rest of its model.
-
-    `freeze`: never. `unfreeze_epoch`: from this epoch on (the first is 1), and frozen before it. `lr_factor`:
-    its learning rate is so many times that of the rest. Raises CnnbenchError where these contradict each
-    other.
-    """
-
-    freeze: bool = False
-    unfreeze_epoch: int | None = None
-    lr_factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.freeze and self.unfreeze_epoch is not None:
-            raise CnnbenchError("freeze = true holds for every epoch: leave it out, or unfreeze_epoch")
-        if self.freeze and self.lr_factor != 1:
-            raise CnnbenchError(
-                "with freeze = true nothing is learned at any rate: leave it out, or lr_factor"
-            )
-
-    def frozen(self, epoch: int) -> bool:
-        """Whether the backbone is held fast in this epoch."""
-        return self.freeze or (self.unfreeze_epoch is not None and epoch < self.unfreeze_epoch)
+__all__ = ["Backboned", "Tuning", "begin_epoch", "parameters_by_lr"]
 
 
 class Backboned(nn.Module):
