@@ -1,6 +1,7 @@
 """Comparisons and plans as tables on stdout."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def show_plan(plan: dict[str, Any]) -> None:
             ],
             left=2,
         )  # fmt: skip
+        parts: Counter[str] = Counter()
+        for layer in each["layers"]:
+            parts[layer["name"].partition(".")[0]] += layer["num_params"]
+        if "encoder" in parts:
+            counts = ", ".join(f"{part} {num_params:,}" for part, num_params in parts.items())
+            console.print_lines([f"  parameters of the parts: {counts}"])
         settings = {**each["data"], **{f"train.{key}": value for key, value in each["train"].items()}}
         console.print_lines([f"  model    {compact(each['model'])}", f"  settings {compact(settings)}", ""])
 

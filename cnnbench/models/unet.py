@@ -74,11 +74,10 @@ class UNet(Backboned):
     ) -> None:
         super().__init__(Tuning() if encoder is None else encoder.tuning)
         check_size(in_shape, len(widths))
-        self.stages: list[int] = []  # of the encoder, one for each level
+        self.sources: list[int] = []  # the stage of the encoder for each level
         self.adapters = nn.ModuleList()
         if encoder is None:
             self.encoder: nn.Module = UNetEncoder(in_shape[0], widths, down, norm, activation)
-            layers.init_he(self.encoder)
         else:
             check_down(down)
             self._take(encoder, in_shape, widths)
@@ -86,31 +85,33 @@ class UNet(Backboned):
         self.decoder = nn.ModuleList(
             Up(below, above, norm, activation) for below, above in pairwise(widths[::-1])
         )
+        if encoder is None:
+            layers.init_he(self.encoder)
         layers.init_he(self.decoder)
         # by PyTorch's own rule: with a fan-out of 1, He's would begin with logits far from 0
         self.head = nn.Conv2d(widths[0], 1 if num_classes == 2 else num_classes, 1)
 
     def _take(self, encoder: Encoder, in_shape: tuple[int, int, int], widths: list[int]) -> None:
         sizes = [(in_shape[1] >> level, in_shape[2] >> level) for level in range(len(widths))]
-        self.stages = stages_for(encoder, sizes)
-        encoder.keep(max(self.stages) + 1)
+        self.sources = stages_for(encoder, sizes)
+        encoder.keep(max(self.sources) + 1)
         self.encoder = encoder
-        for stage, width in zip(self.stages, widths, strict=True):
+        for stage, width in zip(self.sources, widths, strict=True):
             self.adapters.append(Adapter(encoder.shapes[stage][0], width))
 
     def backbone(self) -> list[nn.Module]:
         """The encoder where it is another network; its adapters are the decoder's."""
-        return list(self.encoder.modules()) if self.stages else []
+        return list(self.encoder.modules()) if self.sources else []
 
     def levels(self, inputs: Tensor) -> list[Tensor]:
         """What the way down hands to each level, the largest first."""
         features: list[Tensor] = self.encoder(inputs)
-        if not self.stages:
+        if not self.sources:
             return features
         height, width = inputs.shape[2:]
         return [
             adapter(features[stage], (height >> level, width >> level))
-            for level, (stage, adapter) in enumerate(zip(self.stages, self.adapters, strict=True))
+            for level, (stage, adapter) in enumerate(zip(self.sources, self.adapters, strict=True))
         ]
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def check_down(down: Down) -> None:
     """Raises CnnbenchError for an option of the net's own way down, which another network replaces."""
     if down != "max":
         raise CnnbenchError(
-            f'model "unet": down = "{down}" is of its own way down, in whose place the encoder stands: '
+            f"model 'unet': down = '{down}' is of its own way down, in whose place the encoder stands: "
             "leave it out"
         )
 
