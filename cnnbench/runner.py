@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
 from cnnbench.checks.results import unevaluated
-from cnnbench.decisions import Decision, decide, is_complete
+from cnnbench.decisions import Decision, decide, is_complete, planned_settings
 from cnnbench.errors import CnnbenchError
-from cnnbench.runs import BusyError, DamagedError, Run, read_json
+from cnnbench.runs import BusyError, DamagedError, Run, encoder_weights, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -289,7 +289,7 @@ def without_weights(
         dataset = datasets.load(config.data)
         try:
             model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-            begin(model, dataset.classes)
+            begin(model, dataset.classes, encoder_weights(run, config))
         except WeightsAbsentError as error:
             found[config.variant] = Skipped(config.variant, str(error))
         except CnnbenchError as error:
@@ -390,7 +390,7 @@ def report(
     from cnnbench.analyses.base import Stage, Subject
     from cnnbench.checks.evaluate import evaluate_checks
     from cnnbench.comparison import compare
-    from cnnbench.comparison.stages import stage_directories
+    from cnnbench.comparison.built_on import stage_directories
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
@@ -421,5 +421,7 @@ def complete_runs(directory: Path) -> list[Run]:
         run
         for variant in plan["variants"]
         for seed in variant["seeds"]
-        if is_complete(run := Run(directory / variant["name"] / f"seed{seed}"), variant["config"])
+        if is_complete(
+            run := Run(directory / variant["name"] / f"seed{seed}"), planned_settings(variant, seed)
+        )
     ]

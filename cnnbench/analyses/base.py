@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import Run
+from cnnbench.runs import Run, encoder_weights
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ class Subject:
             return load_trained(run, config, dataset.in_shape, dataset.num_classes, self.device)
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-        begin(model, dataset.classes)
+        begin(model, dataset.classes, encoder_weights(run, config))
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
 

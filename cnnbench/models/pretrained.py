@@ -9,7 +9,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, cifar10_indices, imagenet_classes
 from cnnbench.models import weights as weight_files
 from cnnbench.models.model_heads import apply_head, class_tensors, split_head
-from cnnbench.models.model_libraries import open_library
+from cnnbench.models.model_libraries import fitting, open_library
 from cnnbench.models.preprocessing import Preprocessing
 from cnnbench.models.tuning import Headed, Tuning
 from cnnbench.options import Count, Head, Positive
@@ -172,18 +172,6 @@ class Pretrained(Headed):
     def _load(self, found: Mapping[str, Tensor], path: str) -> None:
         """Everything but a new head."""
         device = next(self.network.parameters()).device
-        num_published = self.library.num_classes()
-        with torch.device("meta"):
-            wanted = self.library.build(num_published).state_dict()
-        problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            try:
-                found = self.library.convert(found)
-            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
-                pass  # there is no way; what is said of it is said below, of the file as it is
-            else:
-                problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            raise CnnbenchError(f"{path} holds no weights of {self.name}: {problem}")
+        found = fitting(self.library, self.name, found, path)
         kept = {name: value.to(device) for name, value in found.items() if name not in self.new_tensors}
         self.network.load_state_dict(kept, strict=self.head != "new")
