@@ -14,7 +14,7 @@ from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.winners import COLUMNS
-from cnnbench.prediction.predict import ClassPrediction, Predictions
+from cnnbench.prediction.predictions import ClassPrediction, Predictions
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
