@@ -15,7 +15,7 @@ from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS
-from cnnbench.prediction.applying import ClassPrediction, Predictions
+from cnnbench.prediction.predictions import ClassPrediction, Predictions
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell

@@ -27,13 +27,29 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.options import CommonSize
 
 
-class PictureDecoder(Decoder):
-    """Reads pictures of any format and size at one size, on all cores; notes those that cannot be read."""
+class UnreadablePicturesError(Exception):
+    """Files that cannot be used, each with what is wrong with it."""
 
-    def __init__(self, size: int, caches: Sequence[Path], place: Path) -> None:
-        super().__init__(size, size, caches, lambda path, problem: CnnbenchError(f"{shown(path)}: {problem}"))
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+class PictureDecoder(Decoder):
+    """Reads pictures of any format and size at one size, on all cores."""
+
+    def __init__(self, size: int, place: Path) -> None:
+        super().__init__(
+            size, size, cache_folders(place), lambda path, problem: CnnbenchError(f"{shown(path)}: {problem}")
+        )
         self.place = place
-        self.problems: list[str] = []
+
+    def read(self, group: str, folder: Path, names: Sequence[str], into: Pixels) -> None:
+        """As of any decoder. Raises UnreadablePicturesError, and keeps nothing of the group then."""
+        if all((folder / name).is_file() for name in names):
+            super().read(group, folder, names, into)
+        else:  # a link to nowhere has no size and no time by which a cache could be found
+            self.decode_all(folder, names, into)
 
     def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
         def decode(index: int) -> str | None:
@@ -46,7 +62,9 @@ class PictureDecoder(Decoder):
 
         # Decoding and resizing let go of the interpreter; more threads than cores would only take memory.
         with without_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            self.problems += filter(None, pool.map(decode, range(len(names))))
+            problems = list(filter(None, pool.map(decode, range(len(names)))))
+        if problems:
+            raise UnreadablePicturesError(problems)
 
 
 def describe(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | None = None) -> Format:
@@ -67,13 +85,15 @@ def load(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | 
     _check_memory(
         place, sum(len(files.files) for of_split in splits.values() for files in of_split), image_size
     )
-    decoder = PictureDecoder(image_size, cache_folders(place), place)
-    pixels = {split: _read(decoder, split, of_split) for split, of_split in splits.items()}
-    if decoder.problems:
-        raise CnnbenchError(
-            f"{place}: {listed(decoder.problems)}. Mend, replace or remove "
-            f"{'this file' if len(decoder.problems) == 1 else 'these files'}."
-        )
+    decoder = PictureDecoder(image_size, place)
+    pixels: dict[str, Pixels] = {}
+    problems: list[str] = []
+    for split, of_split in splits.items():
+        pixels[split], unreadable = _read(decoder, split, of_split)
+        problems += unreadable
+    if problems:
+        these = "this file" if len(problems) == 1 else "these files"
+        raise CnnbenchError(f"{place}: {listed(problems)}. Mend, replace or remove {these}.")
     images = {split: torch.from_numpy(of).permute(0, 3, 1, 2) for split, of in pixels.items()}
     targets = {
         split: torch.arange(len(found)).repeat_interleave(torch.tensor([len(of.files) for of in of_split]))
@@ -94,18 +114,22 @@ def survey(root: Path) -> Survey:
     )
 
 
-def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) -> Pixels:
-    """(N, size, size, 3) of all classes in turn."""
+def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) -> tuple[Pixels, list[str]]:
+    """(N, size, size, 3) of all classes in turn, and what is wrong with files that cannot be read."""
     counts = [len(each.files) for each in classes]
     pixels = np.empty((sum(counts), *decoder.shape), dtype=np.uint8)
+    problems: list[str] = []
     start = 0
     for each, count in zip(classes, counts, strict=True):
         # a class's name need not be one that a file of the cache can have
         name = hashlib.sha256(each.folder.name.encode()).hexdigest()[:12]
         group = f"{split}-{decoder.shape[0]}-{name}"
-        decoder.read(group, each.folder, each.files, pixels[start : start + count])
+        try:
+            decoder.read(group, each.folder, each.files, pixels[start : start + count])
+        except UnreadablePicturesError as error:
+            problems += error.problems
         start += count
-    return pixels
+    return pixels, problems
 
 
 def _check_memory(place: Path, num_images: int, size: int) -> None:

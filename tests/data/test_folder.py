@@ -139,6 +139,9 @@ def test_unreadable_pictures_are_named_a_few_of_them(pets: Path) -> None:
     assert "train/bee/0.png cannot be read as an image" in message
     assert message.endswith("and 3 more. Mend, replace or remove these files.")
     assert message.count("cannot be") == 3
+    with pytest.raises(CnnbenchError) as again:  # nothing of them was kept
+        load(pets)
+    assert str(again.value) == message
     for path in [
         *pets.glob("train/bee/[012].png"),
         *pets.glob("test/cow/[02].*"),
