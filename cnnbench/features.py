@@ -30,7 +30,7 @@ class FeatureSplit(Split):
         """Features in the order of the split, with their targets."""
         features: Tensor | None = None
         every = torch.arange(len(self), device=self.rows.device)
-        for positions in every.split(self.batch_size):
+        for positions in torch.split(every, self.batch_size):
             if self.full_batches:
                 positions = every[-self.batch_size :] if len(positions) < self.batch_size else positions
             images, _ = super().gather(positions)
@@ -88,16 +88,17 @@ def reused_features(
         with precision.autocast():
             return model.features(loader.normalize(images))
 
-    splits = {
-        name: FeatureSplit(
-            **vars(split), compute=compute, batch_size=loader.batch_size, full_batches=name == "train"
+    def on_features(split: Split, full_batches: bool) -> FeatureSplit:
+        return FeatureSplit(
+            **vars(split), compute=compute, batch_size=loader.batch_size, full_batches=full_batches
         )
-        for name, split in (("train", loader.dataset.train), ("val", loader.dataset.val))
-    }
+
+    dataset = loader.dataset
+    train, val = on_features(dataset.train, full_batches=True), on_features(dataset.val, full_batches=False)
     model.on_features = True
     try:
         said = f"the features of the frozen backbone ({_mib(needed)}) are computed once, for every epoch"
-        yield loader.over(replace(loader.dataset, **splits)), said
+        yield loader.over(replace(dataset, train=train, val=val)), said
     finally:
         model.on_features = False
 
