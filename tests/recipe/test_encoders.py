@@ -181,6 +181,18 @@ def test_settings_of_the_command_line(write: Write) -> None:
     assert "--set model.encoder.run=s/clasifier: no recipe" in said(path, "model.encoder.run=s/clasifier")
 
 
+def test_a_setting_for_all_is_for_those_that_have_an_encoder(write: Write) -> None:
+    own = '[[variants]]\nname = "own"\nmodel = "unet"\n'
+    path = write('{name = "cnn"}', masks=MASKS + own)
+    a, b = load(path, "model.encoder.freeze=true").variants
+    assert (a.model.options["encoder"]["freeze"], b.model.options["encoder"]) == (True, None)
+    _, b = load(path, "variants.own.model.encoder.name=cnn").variants
+    assert b.model.options["encoder"]["name"] == "cnn"
+    assert 'unknown key "freeze" in variants.own.model.encoder.freeze' in said(
+        path, "variants.own.model.encoder.freeze=true"
+    )
+
+
 def test_encoders_can_be_swept(write: Write) -> None:
     sweep = (
         '[data]\nname = "lunar_synthetic"\n[model]\nname = "unet"\n[sweep]\n'
@@ -213,8 +225,13 @@ def test_the_quick_form_lets_go_in_its_last_epoch(write: Write) -> None:
         pytest.param('"unet"', ["unet has no stages, so it cannot be an encoder"], id="itself"),
         pytest.param(
             '{name = "torchvision/resnet18"}',
-            ["torchvision/resnet18 has no stages by name", "timm/resnet18"],
+            ["torchvision/resnet18 has no stages by name, so it cannot be an encoder: take timm/resnet18"],
             id="torchvision",
+        ),
+        pytest.param(
+            '{name = "torchvision/alexnet"}',
+            ["torchvision/alexnet has no stages, so it cannot be an encoder", "one of cnn, resnet"],
+            id="torchvision alone",
         ),
         pytest.param(
             '{name = "timm/resnet81"}',
