@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnnbench import catalog
-from cnnbench.recipe import Recipe, RecipeError, load_recipe
+from cnnbench.recipe import Recipe, RecipeError, load_recipe, recipe_schema
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.recipe.encoders import architecture, encoder_options, tuning_of
 from cnnbench.recipe.stages import load_stages, stage_files
@@ -384,3 +384,28 @@ def test_old_settings_get_the_options_that_have_come_since(write: Write) -> None
     older = config.model_dump(mode="json")
     assert older["model"].pop("encoder") is None
     assert with_defaults(older)["model"]["encoder"] is None
+
+
+@pytest.mark.parametrize(
+    ("encoder", "is_valid"),
+    [
+        ("resnet", True),
+        ({"name": "resnet", "widths": [4, 6], "freeze": True}, True),
+        ({"name": "timm/resnet18", "pretrained": True, "lr_factor": 0.1}, True),
+        ({"run": "a/b", "variant": "c", "unfreeze_epoch": 2}, True),
+        ({"freeze": True}, True),  # of a variant: the name stands in the recipe's own section
+        ("mlp", False),
+        ({"name": "resnet", "widht": [4]}, False),
+        ({"name": "timm/resnet18", "widths": [4]}, False),
+        ({"run": "a/b", "widths": [4]}, False),
+        ({"run": "a/b", "lr_factor": 0}, False),
+        (3, False),
+    ],
+    ids=str,
+)
+def test_editors_are_told_the_same(encoder: object, is_valid: bool) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(recipe_schema())
+    model = {"name": "unet", "encoder": encoder}
+    recipe = {"data": "lunar_synthetic", "variants": [{"name": "a", "model": model}]}
+    assert validator.is_valid(recipe) == is_valid
