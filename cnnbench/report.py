@@ -162,8 +162,9 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     limits = {variant["config"]["data"].get("limit") for variant in plan["variants"]} - {None}
     if limits:
         sentences.append(
-            f"Only a part of the data was used (limit = {', '.join(map(str, sorted(limits)))}): "
-            "the figures do not stand for the whole data set."
+            f"At most so many images were used for training and validation, and for test (limit = "
+            f"{', '.join(map(str, sorted(limits)))}): where a data set has more, the figures do not stand "
+            "for all of it."
         )
     if any(row.train_seconds is not None for row in measured):
         sentences.append(

@@ -39,10 +39,7 @@ def show_comparison(comparison: Comparison) -> None:
     if left_out:
         notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
     console.print_lines([note for note in notes if note])
-    skipped = [
-        f"{row.variant}: {problem}" for row in comparison.rows if row.skipped for problem in row.problems
-    ]
-    sentences = [*comparison.conclusions(), *comparison.problems, *skipped]
+    sentences = [*comparison.conclusions(), *comparison.all_problems()]
     console.print_lines([f"- {sentence}" for sentence in sentences])
 
 
