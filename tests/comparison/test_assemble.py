@@ -92,6 +92,7 @@ def write_run(
         **result,
     }
     (path / "config.json").write_text(json.dumps({"recipe": "r", "variant": "v", "seed": seed, **config}))
+    (path / "history.jsonl").write_text('{"epoch": 0}\n')
     if predictions:
         np.savez_compressed(
             path / "predictions.npz",
@@ -285,6 +286,7 @@ def corrupt_inside(path: Path) -> None:
         pytest.param("result.json", lambda path: path.write_text("[]"), id="result of another shape"),
         pytest.param("result.json", lambda path: path.write_text("{}"), id="empty result"),
         pytest.param("result.json", lambda path: path.write_bytes(b"\xff\xfe\x00"), id="binary result"),
+        pytest.param("history.jsonl", truncate, id="truncated history"),
         pytest.param("predictions.npz", truncate, id="truncated predictions"),
         pytest.param("predictions.npz", corrupt_inside, id="corrupt predictions"),
         pytest.param("predictions.npz", lambda path: path.write_bytes(b""), id="empty predictions"),
