@@ -59,9 +59,10 @@ format: $(INSTALLED) ## rewrite the files in the project's style
 all: $(REPORTS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
 	$(BIN)/cnnbench compare $(patsubst %/report.md,%,$(REPORTS))
 
-# A recipe that is built on another one (model = {best_of = "a/b"}) comes after it, and again when that has a new answer.
-BUILT_ON := $(foreach recipe,$(RECIPES:recipes/%.toml=%),$(patsubst %,$(recipe)|%,$(shell sed -n \
-	's/^[a-z. ={]*best_of *= *"\([^"]*\)".*/\1/p' recipes/$(recipe).toml)))
+# A recipe that is built on another one (model = {best_of = "a/b"}, model.encoder = {run = "a/b"}) comes after it, and
+# again when that has a new answer.
+BUILT_ON := $(foreach recipe,$(RECIPES:recipes/%.toml=%),$(patsubst %,$(recipe)|%,$(sort $(shell sed -nE \
+	's/^([][A-Za-z0-9_., ={]*[ .{])?(best_of|run) *= *"([^"]*)".*/\3/p' recipes/$(recipe).toml))))
 define after
 $(RUNS)/$(1)$(SUFFIX)/report.md: $(RUNS)/$(2)$(SUFFIX)/report.md
 endef
@@ -71,8 +72,8 @@ $(REPORTS): $(RUNS)/%$(SUFFIX)/report.md: recipes/%.toml | $(INSTALLED)
 	$(BIN)/cnnbench recipe $< --runs $(RUNS) $(if $(REDUCED),--quick) $(ARGS)
 
 bench: $(INSTALLED) ## measure images per second against the loop of a notebook
-	$(BIN)/python benchmarks/speed.py $(ARGS)
+	$(BIN)/cnnbench bench --save docs/results/bench.md $(ARGS)
 
 clean: ## remove .venv and caches; data/ and runs/ stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
-	find cnnbench tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
+	find cnnbench tests -name __pycache__ -type d -exec rm -rf {} +

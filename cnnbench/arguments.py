@@ -32,6 +32,12 @@ class ShowFormat(StrEnum):
     json = "json"
 
 
+class BenchFormat(StrEnum):
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
 class Kind(StrEnum):
     recipes = "recipes"
     models = "models"
@@ -65,7 +71,7 @@ Only = Annotated[
 WithStages = Annotated[
     bool,
     typer.Option(
-        "--with-stages", help="Runs the recipes first that this one is built on (best_of), in order."
+        "--with-stages", help="Runs the recipes first that this one is built on (best_of, run), in order."
     ),
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]

@@ -18,6 +18,7 @@ from cnnbench import libraries
 from cnnbench.errors import CnnbenchError
 from cnnbench.signatures import (
     Option,
+    assigns,
     docstring,
     find_definition,
     is_file_target,
@@ -31,6 +32,7 @@ from cnnbench.signatures import (
 __all__ = [
     "Option",
     "describe",
+    "has_stages",
     "is_foreign",
     "names",
     "options",
@@ -66,6 +68,7 @@ OPTIMIZERS = {
     "adam": "cnnbench.optimizers:adam",
     "adamw": "cnnbench.optimizers:adamw",
     "rmsprop": "cnnbench.optimizers:rmsprop",
+    "muon": "cnnbench.optimizers:muon",
 }
 SCHEDULES = {
     "constant": "cnnbench.schedules:constant",
@@ -204,6 +207,12 @@ def _lax_tuples(annotation: Any) -> Any:
     if origin in (Union, UnionType):
         return Union[tuple(_lax_tuples(arg) for arg in args)]  # noqa: UP007
     return annotation
+
+
+def has_stages(name: str, plugins: tuple[str, ...] | list[str] = ()) -> bool:
+    """Whether a model can be an encoder: its constructor sets `self.stages`, or it is one of timm's."""
+    found = target("model", name, plugins)
+    return name.startswith("timm/") if found == LIBRARY_MODEL else assigns(found, "stages")
 
 
 def describe(target: str) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from cnnbench import console
 from cnnbench.arguments import (
+    BenchFormat,
     CompareFormat,
     DataDir,
     Device,
@@ -101,7 +102,7 @@ def recipe(
     if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
-    outcomes = []
+    outcomes: list[Reported] = []
     for each in loaded:
         if dry_run:
             show_decisions(each, runs, data, fresh, with_stages)
@@ -110,10 +111,24 @@ def recipe(
             run_stages(each, runs, data, device.value)
         command = typed(each.path, overrides, quick, seeds)
         outcomes.append(run_one(each, command, runs, data, device.value, fresh))
-    if any(outcome.failures or outcome.skipped for outcome in outcomes):
-        raise typer.Exit(1)
+    if not dry_run:
+        exit_unless_done(loaded, outcomes)
     if strict:
         exit_unless_checks_hold(outcomes)
+
+
+def exit_unless_done(recipes: "list[Recipe]", outcomes: "list[Reported]") -> None:
+    """Ends with 1 where a run failed, and with USER_MISTAKE where every variant of a recipe was skipped."""
+    if any(outcome.failures for outcome in outcomes):
+        raise typer.Exit(1)
+    if any(map(all_skipped, recipes, outcomes)):
+        raise typer.Exit(USER_MISTAKE)
+
+
+def all_skipped(loaded: "Recipe", outcome: "Reported") -> bool:
+    """Whether nothing was done of what was asked for, since weights are missing."""
+    asked = set(loaded.only) or {variant.name for variant in loaded.variants}
+    return asked <= {each.variant for each in outcome.skipped}
 
 
 def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
@@ -135,9 +150,7 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str) -> 
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
         command = typed(stage.path, [], stage.quick, stage.num_seeds)
-        outcome = run_one(stage, command, runs, data, device, fresh=False)
-        if outcome.failures or outcome.skipped:
-            raise typer.Exit(1)
+        exit_unless_done([stage], [run_one(stage, command, runs, data, device, fresh=False)])
 
 
 def show_decisions(
@@ -198,6 +211,10 @@ def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
         views.show_comparison(outcome.comparison)
         views.show_claims(judge(outcome.comparison, [claim.model_dump() for claim in loaded.claims]))
     views.show_checks(outcome.checks)
+    if outcome.skipped:
+        names = ", ".join(each.variant for each in outcome.skipped)
+        rest = "nothing was done" if all_skipped(loaded, outcome) else "the others were run"
+        console.say(f"{loaded.path}: skipped, their weights are missing: {names}; {rest}", "yellow")
     if outcome.report is not None:
         console.say(f"report: {outcome.report}")
 
@@ -277,6 +294,45 @@ def compare(
             console.write(formats.to_markdown(comparison))
     for picture in views.save_pictures(comparison, runs / "comparison"):
         console.say(f"picture: {picture}")
+
+
+@app.command()
+def bench(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="A TOML file; else a standard set of models.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--variant", metavar="NAME", help="This variant alone. Repeatable.")
+    ] = None,
+    settings: Settings = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="How long each part is timed in a turn.")
+    ] = 5.0,
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="How many turns.")] = 3,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    data: DataDir = None,
+    form: Annotated[BenchFormat, typer.Option("--format", help="How to print it.")] = BenchFormat.table,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Writes the table to a .md file, or .json, too.")
+    ] = None,
+) -> None:
+    """Times training: images per second of data, model and whole loop, beside the loop of a notebook.
+
+    Example: `cnnbench bench recipes/3_2_blocks.toml --variant wide`
+    """
+    from cnnbench import views
+    from cnnbench.bench import STANDARD, Speeds, formats, iterate_bench
+    from cnnbench.recipe import load_recipe
+
+    formats.check_file(save)
+    loaded = load_recipe(recipe or STANDARD, settings or (), only=only or ())
+    for event in iterate_bench(loaded, data_dir=data, device=device.value, seconds=seconds, repeats=repeats):
+        if isinstance(event, Speeds):
+            views.show_speeds(event, form.value)
+            if save is not None:
+                console.say(f"saved: {formats.save(event, save)}")
+        else:
+            console.say(event)
 
 
 @app.command()

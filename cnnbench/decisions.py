@@ -40,12 +40,20 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
     return Decision("reuse", "complete")
 
 
+def planned_settings(entry: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What a plan asks of a variant's run with this seed: settings, and the weights of its encoder if any."""
+    winner = entry.get("winner")
+    weights = winner.get("weights") if isinstance(winner, Mapping) else None
+    of_seed = weights.get(str(seed)) if isinstance(weights, Mapping) else None
+    return {**entry["config"], **({"encoder_weights": of_seed} if of_seed else {})}
+
+
 def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
-    """Whether a run of these settings is there, whole."""
+    """Whether a run of these settings is there to be reported: whole, but for its weights."""
     try:
         if run.result() is None:
             return False
-        run.check()
+        run.check_results()
         config = run.config()
     except DamagedError:
         return False

@@ -19,10 +19,20 @@ from cnnbench.models import begin, build_model, takes_bytes
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import Run, differences
+from cnnbench.runs import Run, differences, encoder_weights
 from cnnbench.tasks import Task, make_task
 from cnnbench.threads import threads_for
-from cnnbench.training import DivergedError, Epoch, Evaluation, Step, TrainingState, calibrate, evaluate, fit
+from cnnbench.training import (
+    DivergedError,
+    Epoch,
+    Evaluation,
+    Remark,
+    Step,
+    TrainingState,
+    calibrate,
+    evaluate,
+    fit,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class OutOfMemoryError(CnnbenchError):
     """The device or the machine had not enough memory for a run."""
 
 
-JobEvent = Resumed | Damaged | Step | Epoch
+JobEvent = Resumed | Damaged | Step | Remark | Epoch
 
 
 def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.device) -> Iterator[JobEvent]:
@@ -57,7 +67,7 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
     try:
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-        begin(model, dataset.classes)
+        begin(model, dataset.classes, encoder_weights(run, config))
         model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         summary = summarize(model, dataset.in_shape)
         as_bytes = takes_bytes(config.model, config.plugins)

@@ -32,6 +32,20 @@ def peak_mib(device: torch.device) -> float:
     return float(getattr(info, "peak_wset", info.rss)) / MIB
 
 
+def available_bytes(device: torch.device) -> int:
+    """What can still be taken: on the device, or of the machine and of what a container may use."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    available = psutil.virtual_memory().available
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(file).read_text())
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        available = min(available, limit - psutil.Process().memory_info().rss)
+    return max(available, 0)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """PyTorch's CPU allocator raises a plain RuntimeError that can be told by its text alone."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

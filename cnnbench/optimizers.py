@@ -1,15 +1,14 @@
 """The optimizers a recipe can name; fused kernels where PyTorch has them (CPU and CUDA alike)."""
 
-from collections.abc import Iterable
-
 import torch
-from torch.nn import Parameter
+from torch.optim.optimizer import ParamsT
 
+from cnnbench.muon import Muon
 from cnnbench.options import Momentum, Positive
 
 
 def sgd(
-    params: Iterable[Parameter],
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -28,7 +27,7 @@ def sgd(
 
 
 def adam(
-    params: Iterable[Parameter],
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -41,7 +40,7 @@ def adam(
 
 
 def adamw(
-    params: Iterable[Parameter],
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -54,7 +53,7 @@ def adamw(
 
 
 def rmsprop(
-    params: Iterable[Parameter],
+    params: ParamsT,
     lr: float,
     weight_decay: float,
     *,
@@ -74,3 +73,17 @@ def rmsprop(
         centered=centered,
         foreach=True,
     )
+
+
+def muon(
+    params: ParamsT,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: Momentum = 0.95,
+    beta1: Momentum = 0.9,
+    beta2: Momentum = 0.95,
+    eps: Positive = 1e-8,
+) -> torch.optim.Optimizer:
+    """Muon for hidden weights, AdamW for the head, biases and norms (Jordan et al. 2024)."""
+    return Muon(params, lr, weight_decay, momentum, (beta1, beta2), eps)

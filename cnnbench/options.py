@@ -3,7 +3,7 @@
 Constructors use these names in their signatures; `catalog` reads the signatures to validate recipes.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ Widths = list[Count]  # may be empty
 PER_STAGE = "one for each stage"  # marks lists that must be of one length
 StageCounts = Annotated[list[Count], Field(min_length=1), PER_STAGE]
 CommonSize = Annotated[Count, Meaning("the height and width in pixels to which every image is resized")]
+ENCODER = "a network that puts out features of several sizes"  # marks options that are one
+Encoder = Annotated[dict[str, Any] | str, ENCODER]  # as a recipe gives it: `build_model` makes a module of it
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -39,6 +39,8 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         with naming_failures(variant.model, in_shape, recipe.plugins):
             summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)
+        if not recipe.quick:  # whose epochs are too few for anything
+            summary.tuning.check_epochs(variant.train.epochs)
         task = task_of(variant.data, data_root, recipe.plugins)
         check_task(task, variant.train, in_shape, num_classes, summary.output_shape)
     except CnnbenchError as error:
@@ -47,6 +49,7 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         "name": variant.name,
         "seeds": variant.seeds,
         "num_params": summary.num_params,
+        "num_trained": summary.num_trained,
         "macs": summary.macs,
         "in_shape": list(in_shape),
         "output_shape": list(summary.output_shape),

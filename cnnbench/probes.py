@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from cnnbench.data.loader import Loader
 from cnnbench.models.initialization import layer_weights
+from cnnbench.models.model_heads import DROPOUTS
 from cnnbench.precision import Precision
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> mean over the batch
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 def probe_batch(loader: Loader) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
 from cnnbench.recipe.config import Recipe
 from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Skipped, Started, Working
-from cnnbench.training import Epoch, Step
+from cnnbench.training import Epoch, Remark, Step
 
 
 class Follower:
@@ -88,6 +88,8 @@ class Follower:
                 self.display.note(f"{event.run.label} goes on after epoch {epoch}")
             case Damaged(message):
                 self.display.note(f"{event.run.label}: {message}", "yellow")
+            case Remark(text):
+                self.display.note(f"{event.run.label}: {text}")
             case Epoch() as row:
                 self._show_epoch(event, row)
             case Step() as step:

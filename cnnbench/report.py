@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cnnbench import files
 from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
+from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import RULE, judge
 from cnnbench.comparison.quantities import (
     KNOWN,
@@ -24,7 +25,6 @@ from cnnbench.comparison.quantities import (
     written_estimate,
     written_interval,
 )
-from cnnbench.comparison.stages import built_on
 from cnnbench.runs import flatten
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
 from cnnbench.checks.results import unevaluated
-from cnnbench.decisions import Decision, decide, is_complete
+from cnnbench.decisions import Decision, decide, is_complete, planned_settings
 from cnnbench.errors import CnnbenchError
-from cnnbench.runs import BusyError, DamagedError, Run, read_json
+from cnnbench.runs import BusyError, DamagedError, Run, encoder_weights, read_json
 
 if TYPE_CHECKING:
     import torch
 
+    from cnnbench.analyses.base import Analysis
     from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison
     from cnnbench.data.datasets import Datasets
@@ -115,12 +116,10 @@ def iterate_recipe(
     command: str = "",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
-    from cnnbench.checks.anatomy import check_names
     from cnnbench.comparison.stages import solve, stage_notes
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.job import OutOfMemoryError, train_run
-    from cnnbench.plan import describe_plan
     from cnnbench.precision import choose_device
 
     target = choose_device(device)
@@ -128,10 +127,9 @@ def iterate_recipe(
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
     recipe = solve(recipe, root, runs_dir)
-    # a model that cannot be built or is too large shows here, before training
-    describe_plan(recipe, root, runs_dir)
-    check_names(recipe, root)
+    check_models(recipe, root, runs_dir)
     yield from map(Notice, try_out(recipe, datasets, target))
+    check_analyses(recipe, datasets)
     skipped = without_weights(recipe, directory, datasets, fresh)
     yield from map(Notice, stage_notes(recipe, runs_dir))  # which reads the plan before it is written anew
     write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
@@ -169,16 +167,18 @@ def report_recipe(
 ) -> Reported:
     """Analyses the finished runs of a recipe and writes its report, and trains nothing.
 
-    Raises CnnbenchError where none of its runs is complete.
+    Runs whose weights were deleted are reported too, but for what only weights can show. Raises CnnbenchError
+    where none of its runs is complete.
     """
-    from cnnbench.comparison.stages import solve
+    from cnnbench.comparison.stages import solve, solved_runs
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
     from cnnbench.precision import choose_device
 
     directory = runs_dir / recipe.directory
     recipe = solve(recipe, data_root(data_dir), runs_dir, as_run=True)
-    if not any(decision.action == "reuse" for _, decision in decide_runs(recipe, runs_dir)):
+    found = solved_runs(recipe, runs_dir)
+    if not any(is_complete(run, config.model_dump(mode="json")) for run, config in found):
         raise CnnbenchError(
             f"{recipe.path}: no finished run of these settings in {directory}; train it first "
             f"(cnnbench recipe {recipe.path})"
@@ -186,6 +186,15 @@ def report_recipe(
     datasets = Datasets(data_root(data_dir), recipe.plugins)
     write_plan(recipe, directory, command, skipped_before(directory))
     return report(recipe, directory, datasets, choose_device(device), [])
+
+
+def check_models(recipe: "Recipe", root: Path, runs_dir: Path) -> None:
+    """Raises CnnbenchError where a model cannot be built, is too large, or lacks what a check names."""
+    from cnnbench.checks.anatomy import check_names
+    from cnnbench.plan import describe_plan
+
+    describe_plan(recipe, root, runs_dir)
+    check_names(recipe, root)
 
 
 def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> list[str]:
@@ -217,6 +226,47 @@ def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> l
     return list(notes)
 
 
+def check_analyses(recipe: "Recipe", datasets: "Datasets") -> None:
+    """Raises CnnbenchError now, not after training, where an analysis names what no variant has."""
+    import torch
+
+    from cnnbench.analyses.base import Untrained
+    from cnnbench.data.loader import Loader
+    from cnnbench.models import build_model, takes_bytes
+
+    device = torch.device("cpu")
+
+    def untrained() -> Iterator[Untrained]:
+        for config in {each.variant: each for each in recipe.run_configs()}.values():
+            dataset = datasets.load(config.data)
+            model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+            as_bytes = takes_bytes(config.model, config.plugins)
+            loader = Loader(dataset, config.data, device, plugins=config.plugins, as_bytes=as_bytes)
+            yield Untrained(config.variant, model.eval(), loader)
+
+    for named, analysis in make_analyses(recipe):
+        if analysis.needs_check:
+            try:
+                analysis.check(untrained())
+            except CnnbenchError as error:
+                raise CnnbenchError(f"{recipe.path}: analysis {named!r}: {error}") from error
+
+
+def make_analyses(recipe: "Recipe") -> "list[tuple[str, Analysis]]":
+    """The recipe's analyses, ready to look at runs, with their names."""
+    from cnnbench import catalog
+
+    return [
+        (
+            named.name,
+            cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))(
+                **named.options
+            ),
+        )
+        for named in recipe.analyses
+    ]
+
+
 def without_weights(
     recipe: "Recipe", directory: Path, datasets: "Datasets", fresh: bool = False
 ) -> list[Skipped]:
@@ -239,7 +289,7 @@ def without_weights(
         dataset = datasets.load(config.data)
         try:
             model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-            begin(model, dataset.classes)
+            begin(model, dataset.classes, encoder_weights(run, config))
         except WeightsAbsentError as error:
             found[config.variant] = Skipped(config.variant, str(error))
         except CnnbenchError as error:
@@ -259,11 +309,16 @@ def skipped_before(directory: Path) -> dict[str, str]:
 def decide_runs(
     recipe: "Recipe", runs_dir: Path, fresh: bool = False, *, data_dir: Path | None = None
 ) -> list[tuple[Run, Decision]]:
-    """What `run_recipe` would do with each run; nothing is changed."""
+    """What `run_recipe` would do with each run; nothing is changed.
+
+    Raises CnnbenchError for what it would refuse of the models.
+    """
     from cnnbench.comparison.stages import solve, solved_runs
     from cnnbench.data import data_root
 
-    solved = solve(recipe, data_root(data_dir), runs_dir)
+    root = data_root(data_dir)
+    solved = solve(recipe, root, runs_dir)
+    check_models(solved, root, runs_dir)
     return [(run, decide(run, config, fresh)) for run, config in solved_runs(solved, runs_dir)]
 
 
@@ -332,11 +387,10 @@ def report(
     skipped: Sequence[Skipped] = (),
 ) -> Reported:
     """Analyses the complete runs and writes the report; without any there is none."""
-    from cnnbench import catalog
-    from cnnbench.analyses.base import Analysis, Stage, Subject
+    from cnnbench.analyses.base import Stage, Subject
     from cnnbench.checks.evaluate import evaluate_checks
     from cnnbench.comparison import compare
-    from cnnbench.comparison.stages import stage_directories
+    from cnnbench.comparison.built_on import stage_directories
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
@@ -350,10 +404,7 @@ def report(
 
     stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
     subject = subject_of(directory, stages)
-    analysed = []
-    for named in recipe.analyses:
-        make = cast("type[Analysis]", catalog.resolve(catalog.target("analysis", named.name, recipe.plugins)))
-        analysed.append((named.name, list(make(**named.options).analyse(subject))))
+    analysed = [(name, list(analysis.analyse(subject))) for name, analysis in make_analyses(recipe)]
     comparison = compare([directory])
     planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
     checks = evaluate_checks(recipe.checks, subject, planned)
@@ -370,5 +421,7 @@ def complete_runs(directory: Path) -> list[Run]:
         run
         for variant in plan["variants"]
         for seed in variant["seeds"]
-        if is_complete(run := Run(directory / variant["name"] / f"seed{seed}"), variant["config"])
+        if is_complete(
+            run := Run(directory / variant["name"] / f"seed{seed}"), planned_settings(variant, seed)
+        )
     ]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from cnnbench.recipe.config import RunConfig
+
     Predictions = dict[str, "np.ndarray[Any, Any]"]
 
 Row = dict[str, Any]
@@ -119,22 +121,39 @@ class Run:
         except (OSError, SafetensorError) as error:
             raise DamagedError(f"{path}: {error}") from error
 
+    def digest(self) -> str:
+        """What tells these weights from others: the start of the SHA-256 of their file."""
+        path = self.path / "best.safetensors"
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        except OSError as error:
+            raise DamagedError(f"{path}: {error}") from error
+
     def check(self) -> None:
         """Raises DamagedError where a file of a finished run is missing or cut short."""
         from safetensors import SafetensorError, safe_open
 
-        rows, probes = self.history(), self.probes()
-        if probes and len(probes) != len(rows):
-            raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
-        if (self.result() or {}).get("status") != "complete":
-            return  # a diverged run has no weights and no predictions
-        self.predictions()
+        self.check_results()
+        if not self._has_ended_well():
+            return  # a diverged run has no weights
         path = self.path / "best.safetensors"
         try:
             with safe_open(path, "np"):  # compares the header with the length, and reads no weights
                 return
         except (OSError, SafetensorError) as error:
             raise DamagedError(f"{path}: {error}") from error
+
+    def check_results(self) -> None:
+        """The same of all but the weights, without which a run can still be reported and compared."""
+        rows, probes = self.history(), self.probes()
+        if probes and len(probes) != len(rows):
+            raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
+        if self._has_ended_well():
+            self.predictions()
+
+    def _has_ended_well(self) -> bool:
+        return (self.result() or {}).get("status") == "complete"
 
     # What a run in training writes.
 
@@ -240,6 +259,27 @@ class Run:
     @property
     def _damaged_state(self) -> Path:
         return self.path / "state.damaged.pt"
+
+
+def encoder_weights(run: Run, config: "RunConfig") -> "dict[str, Tensor] | None":
+    """The weights that the encoder of a run starts with, where they are those of another recipe's run.
+
+    Raises CnnbenchError where they are no longer the ones that the settings name.
+    """
+    asked = config.encoder_weights
+    if asked is None:
+        return None
+    runs_dir = run.path.absolute().parents[len(Path(config.recipe).parts) + 1]
+    source = Run(runs_dir / asked.run)
+    try:
+        if source.digest() == asked.digest:
+            return source.weights()
+    except DamagedError as error:
+        raise CnnbenchError(f"the weights of the encoder cannot be read: {error}") from error
+    raise CnnbenchError(
+        f"{source.path} no longer holds the weights that the encoder of {run.label} starts with: run the "
+        "recipe again"
+    )
 
 
 def read_rows(path: Path) -> list[Row]:

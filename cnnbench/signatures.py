@@ -157,6 +157,20 @@ def signature(target: str) -> list[Option]:
     return list(_parameters(module, function, foreign))
 
 
+def assigns(target: str, attribute: str) -> bool:
+    """Whether the constructor of a class (its own, or the inherited one) gives itself this attribute."""
+    module, node = find_definition(target)
+    found = _constructor(module, node) if isinstance(node, ast.ClassDef) else None
+    return found is not None and any(
+        isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Store)
+        and part.attr == attribute
+        and isinstance(part.value, ast.Name)
+        and part.value.id == "self"
+        for part in ast.walk(found[1])
+    )
+
+
 def _constructor(module: _Module, node: ast.ClassDef) -> tuple[_Module, ast.FunctionDef] | None:
     """`__init__` of the class or of the nearest base whose source can be found."""
     for item in node.body:

@@ -34,6 +34,17 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A variant in a picture: its cost `x`, what is measured of it, the 95 % interval where one is known."""
+
+    label: str
+    x: float
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
 class PairedTest:
     """A difference a - b, its uncorrected 95 % interval, and the two-sided p-value of no difference."""
 

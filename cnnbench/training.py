@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
+from cnnbench.features import reused_features
+from cnnbench.models.tuning import begin_epoch, parameters_by_lr
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
@@ -31,6 +33,13 @@ class Step:
     num_steps: int
     num_images: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence on how training goes about it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,13 @@ class TrainingState:
     def __init__(self, model: nn.Module, config: TrainConfig, precision: Precision) -> None:
         self.model = model
         make_optimizer = catalog.resolve(catalog.OPTIMIZERS[config.optimizer.name])
+        groups = parameters_by_lr(model)
+        self.lr_factors = [factor for factor, _ in groups]  # one for each group of the optimizer
         self.optimizer: torch.optim.Optimizer = cast("Any", make_optimizer)(
-            model.parameters(), config.lr, config.weight_decay, **config.optimizer.options
+            [{"params": params} for _, params in groups],
+            config.lr,
+            config.weight_decay,
+            **config.optimizer.options,
         )
         self.scaler = torch.GradScaler(precision.device_type, enabled=precision.scales_gradients)
         self.rows: list[Epoch] = []
@@ -145,7 +159,7 @@ class TrainingState:
 
 def fit(
     state: TrainingState, loader: Loader, config: TrainConfig, precision: Precision, *, seed: int
-) -> Iterator[Step | Epoch]:
+) -> Iterator[Step | Remark | Epoch]:
     """Trains from where `state` stands to the last epoch; yields Steps on the way and each epoch's row.
 
     The row is in `state` when it is yielded, so that the caller can save it. Raises DivergedError after an
@@ -156,10 +170,13 @@ def fit(
         row = untrained_row(state, loader, precision, task)
         state.add(row, probe(state.model, loader, precision, row.epoch, task.loss))
         yield state.rows[-1]
-    forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
-    while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
-        yield from train_epoch(state, forward, loader, config, precision, seed)
-        yield state.rows[-1]
+    with reused_features(state.model, loader, precision) as (batches, remark):
+        if remark is not None:
+            yield Remark(remark)
+        forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
+        while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
+            yield from train_epoch(state, forward, batches, config, precision, seed)
+            yield state.rows[-1]
 
 
 def untrained_row(state: TrainingState, loader: Loader, precision: Precision, task: Task) -> Epoch:
@@ -203,12 +220,13 @@ def train_epoch(
     num_classes = loader.dataset.num_classes
     matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
     num_images = 0
+    begin_epoch(state.model, epoch)
     forward.train()
     start = last_report = perf_counter()
     for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch)):
         lr = learning_rate(config, (first_step + step + 0.5) / (config.epochs * num_steps))
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        for group, factor in zip(state.optimizer.param_groups, state.lr_factors, strict=True):
+            group["lr"] = lr * factor
         with precision.autocast():
             logits = forward(inputs)
         loss = task.train_loss(logits.float(), targets)

@@ -1,6 +1,7 @@
 """Comparisons, predictions and plans as tables on stdout."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from cnnbench import console
 from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
+from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
-from cnnbench.comparison.stages import built_on
 from cnnbench.comparison.winners import COLUMNS
-from cnnbench.prediction.predictions import ClassPrediction, Predictions
+from cnnbench.prediction.applying import ClassPrediction, Predictions
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
+
+if TYPE_CHECKING:
+    from cnnbench.bench import Speeds
 
 # Left out of the comparison in a narrow terminal, in this order.
 DISPENSABLE = ("best_epoch", "latency_ms", "train_accuracy", "num_params", "train_seconds")
@@ -40,6 +44,19 @@ def show_comparison(comparison: Comparison) -> None:
     ]
     sentences = [*comparison.conclusions(), *comparison.problems, *skipped]
     console.print_lines([f"- {sentence}" for sentence in sentences])
+
+
+def show_speeds(speeds: "Speeds", form: str) -> None:
+    """What `bench` measured, on stdout."""
+    from cnnbench.bench import formats
+
+    if form == "json":
+        console.write(formats.to_json(speeds))
+    elif form == "markdown":
+        console.write(formats.to_markdown(speeds))
+    else:
+        console.print_table("", formats.COLUMNS, formats.to_rows(speeds))
+        console.print_lines(formats.explanation(speeds))
 
 
 def show_claims(claims: Sequence[Judgement]) -> None:
@@ -98,6 +115,14 @@ def show_plan(plan: dict[str, Any]) -> None:
         rows.append([each["name"], len(each["seeds"]), each["train"]["epochs"], *size, *shapes])
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
     console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
+    console.print_lines(
+        [
+            f"- {each['name']}: {each['num_trained']:,} of {each['num_params']:,} parameters are trained, "
+            "the others are frozen"
+            for each in plan["variants"]
+            if each["num_trained"] < each["num_params"]
+        ]
+    )
     show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
     show_winners(plan)
     for each in plan["variants"]:
@@ -111,6 +136,12 @@ def show_plan(plan: dict[str, Any]) -> None:
             ],
             left=2,
         )  # fmt: skip
+        parts: Counter[str] = Counter()
+        for layer in each["layers"]:
+            parts[layer["name"].partition(".")[0]] += layer["num_params"]
+        if "encoder" in parts:
+            counts = ", ".join(f"{part} {num_params:,}" for part, num_params in parts.items())
+            console.print_lines([f"  parameters of the parts: {counts}"])
         settings = {**each["data"], **{f"train.{key}": value for key, value in each["train"].items()}}
         console.print_lines([f"  model    {compact(each['model'])}", f"  settings {compact(settings)}", ""])
 
@@ -131,7 +162,10 @@ def show_matches(matches: dict[str, dict[str, Any]]) -> None:
 def show_winners(plan: dict[str, Any]) -> None:
     """On which winner of which recipe the variants are built, and why; nothing where none is."""
     for stage in built_on(plan):
-        console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
+        if stage.rows:
+            console.print_table(stage.title, list(COLUMNS), stage.rows, left=1)
+        else:
+            console.print_lines([stage.title])
         console.print_lines([f"- {sentence}" for sentence in stage.sentences])
 
 

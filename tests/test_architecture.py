@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "measures",
-    "models data metrics statistics precision memory threads optimizers schedules",
-    "tasks",
+    "models data metrics statistics precision memory threads muon optimizers schedules",
+    "tasks features",
     "probes signals training inference runs decisions matching trained",
     "analyses comparison console checks",
-    "job report publish plan runner prediction",
+    "job report publish plan runner bench prediction",
     "arguments interrupts progress views listing cli __init__ __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
@@ -27,6 +27,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
+    "muon": "precision",
+    "optimizers": "muon",
     "training": "probes",
     "decisions": "runs",
     "signals": "probes",

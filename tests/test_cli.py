@@ -103,6 +103,43 @@ def assert_one_message(done: Done) -> None:
     assert "\x1b" not in done.err
 
 
+PRETRAINED = """
+analyses = []
+[data]
+name = "digits"
+limit = 60
+[train]
+epochs = 0
+[[variants]]
+name = "absent"
+model = {name = "torchvision/squeezenet1_1", weights = "absent.pth", image_size = 32}
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [4]}
+"""
+
+
+def test_a_skipped_variant_stops_nothing(cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "trial.toml").write_text(PRETRAINED, encoding="utf-8")
+    command = ("recipe", tmp_path / "trial.toml", "--runs", tmp_path / "runs")
+    done = cnnbench(*command)
+    assert done.code == 0
+    assert "skipped, their weights are missing: absent; the others were run" in " ".join(done.err.split())
+    assert "| skipped |" in (tmp_path / "runs/trial/report.md").read_text(encoding="utf-8")
+    done = cnnbench(*command, "--only", "absent")
+    assert done.code == 2
+    assert "their weights are missing: absent; nothing was done" in " ".join(done.err.split())
+
+
+def test_where_every_variant_is_skipped_nothing_was_done(cnnbench: Command, tmp_path: Path) -> None:
+    text = PRETRAINED.replace('{name = "mlp", widths = [4]}', '{name = "timm/resnet18", weights = "b.pth"}')
+    (tmp_path / "trial.toml").write_text(text, encoding="utf-8")
+    done = cnnbench("recipe", tmp_path / "trial.toml", "--runs", tmp_path / "runs")
+    assert done.code == 2
+    assert "their weights are missing: absent, mlp; nothing was done" in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -331,6 +368,32 @@ def test_mistakes_of_compare(
     done = cnnbench("compare", "--runs", folder / "runs", *arguments)
     assert_one_message(done)
     assert said in done.err
+
+
+def test_bench_writes_json_to_stdout_and_progress_to_stderr(cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    done = cnnbench(
+        "bench", tmp_path / "tiny.toml", "--variant", "wide", "--seconds", "0.1", "--repeats", "1",
+        "--set", "data.batch_size=16",
+        "--format", "json",
+    )  # fmt: skip
+    assert done.code == 0
+    assert [each["variant"] for each in json.loads(done.out)["variants"]] == ["wide"]
+    assert "wide, turn 1 of 1: data alone" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--save", "speeds.txt"], "ends in .md or .json", id="suffix"),
+        pytest.param(["--variant", "wrn-16-5"], "did you mean 'wrn-16-4'?", id="variant"),
+        pytest.param(["--seconds", "0"], "0.1", id="seconds"),
+    ],
+)
+def test_bench_refuses(cnnbench: Command, arguments: list[str], message: str) -> None:
+    done = cnnbench("bench", *arguments)
+    assert done.code == 2
+    assert message in done.err
 
 
 def test_show_as_json(cnnbench: Command, tmp_path: Path) -> None:

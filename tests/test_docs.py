@@ -150,9 +150,7 @@ def test_python_in_the_readme_names_what_there_is() -> None:
 
 def test_every_path_exists() -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    start = re.compile(
-        r"(recipes|cnnbench|docs|tests|benchmarks|\.ci)/|(CHANGELOG|LICENSE|README|Makefile)\b"
-    )
+    start = re.compile(r"(recipes|cnnbench|docs|tests|\.ci)/|(CHANGELOG|LICENSE|README|Makefile)\b")
     named = links + [code for code in CODE if start.match(code) and " " not in code]
     assert len(named) > 5
     assert [path for path in named if not (ROOT / path).exists()] == []

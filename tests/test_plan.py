@@ -194,3 +194,38 @@ model = {name = "resnet", widths = [64, 128, 256, 512], blocks = [2, 2, 2, 2], s
     assert "layer stages.3.0.conv2 (Conv2d) passes the limit, at 6,322,752;" in message
     assert "the largest layers are stages.3.0.conv2 (Conv2d) with 2,359,296" in message
     assert not (tmp_path / "runs").exists()
+
+
+FROZEN = """
+data = "cifar10"
+[model]
+name = "torchvision/squeezenet1_1"
+weights = "a.pth"
+image_size = 64
+[train]
+epochs = 2
+[[variants]]
+name = "frozen"
+model = {freeze = true}
+[[variants]]
+name = "late"
+model = {unfreeze_epoch = 2}
+"""
+
+
+def test_how_many_parameters_are_trained(tmp_path: Path) -> None:
+    frozen, late = describe_plan(recipe(tmp_path, FROZEN), tmp_path)["variants"]
+    assert (frozen["num_trained"], frozen["num_params"]) == (512 * 10 + 10, 727_626)
+    assert late["num_trained"] == late["num_params"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [(0, "variant 'frozen': .*trains nothing"), (1, "variant 'late': .*comes after the last epoch")],
+)
+def test_epochs_that_leave_nothing_of_a_tuning(tmp_path: Path, epochs: int, said: str) -> None:
+    text = FROZEN.replace("epochs = 2", f"epochs = {epochs}")
+    with pytest.raises(CnnbenchError, match=said):
+        describe_plan(recipe(tmp_path, text), tmp_path)
+    quick = load_recipe(tmp_path / "two.toml", quick=True)
+    assert len(describe_plan(quick, tmp_path)["variants"]) == 2

@@ -14,7 +14,8 @@ from cnnbench.matching import solve
 from cnnbench.models import build_model
 from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.plan import describe_plan
-from cnnbench.recipe import DataConfig, Recipe, Variant, load_recipe
+from cnnbench.recipe import DataConfig, Named, Recipe, Variant, load_recipe
+from cnnbench.recipe.encoders import architecture
 from cnnbench.runner import run_recipe, stages_of
 
 ROOT = Path(__file__).parents[1]
@@ -32,13 +33,18 @@ def plan_of(path: Path) -> tuple[Recipe, dict[str, Any]]:
 
 def assuming(recipe: Recipe, index: int) -> Recipe:
     """The recipe with one of the models that may win in other recipes, which only their runs can tell."""
-    variants = [
-        variant
-        if variant.best_of is None
-        else variant.model_copy(update={"model": variant.best_of.models[index], "best_of": None})
-        for variant in recipe.variants
-    ]
-    return recipe.model_copy(update={"variants": variants})
+    return recipe.model_copy(update={"variants": [assumed(each, index) for each in recipe.variants]})
+
+
+def assumed(variant: Variant, index: int) -> Variant:
+    if variant.best_of is not None:
+        return variant.model_copy(update={"model": variant.best_of.models[index], "best_of": None})
+    if (asked := variant.encoder_of) is not None:
+        encoder = {**variant.model.options[asked.option], **asked.models[index].model_dump()}
+        del encoder["run"], encoder["variant"]  # the weights, for which there is no run here
+        model = Named(name=variant.model.name, **{**variant.model.options, asked.option: encoder})
+        return variant.model_copy(update={"model": model, "encoder_of": None})
+    return variant
 
 
 def test_there_are_recipes() -> None:
@@ -134,13 +140,29 @@ def test_whatever_wins_keeps_within_the_limits(path: Path) -> None:
                 check_limits(summarize_config(model, (3, 64, 64), 10), variant.limits)
 
 
-def test_make_runs_recipes_after_those_they_are_built_on(tmp_path: Path) -> None:
-    target = tmp_path / "runs/tiny_imagenet/4_final+quick/report.md"
+@pytest.mark.parametrize("name", ["tiny_imagenet/4_final", "lunar/3_backbone"])
+def test_make_runs_recipes_after_those_they_are_built_on(name: str, tmp_path: Path) -> None:
+    target = tmp_path / f"runs/{name}+quick/report.md"
     command = ["make", "--dry-run", str(target), f"RUNS={tmp_path}/runs", "QUICK=1", f"VENV={sys.prefix}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     order = re.findall(r"recipe recipes/(\S+)\.toml", done.stdout)
-    stages = stages_of(load_recipe(ROOT / "recipes/tiny_imagenet/4_final.toml"))
-    assert order == [stage.name for stage in stages] + ["tiny_imagenet/4_final"]
+    stages = stages_of(load_recipe(ROOT / f"recipes/{name}.toml"))
+    assert stages
+    assert order == [stage.name for stage in stages] + [name]
+
+
+def test_the_backbone_from_scratch_is_the_network_that_is_pretrained() -> None:
+    """Whichever classifier wins, what the two are compared with differs from it in its weights alone."""
+    variants = {each.name: each for each in load_recipe(ROOT / "recipes/lunar/3_backbone.toml").variants}
+    scratch = architecture(variants["backbone-from-scratch"].model.options["encoder"])
+    for name in ("backbone-frozen", "backbone-fine-tuned"):
+        asked = variants[name].encoder_of
+        assert asked is not None
+        assert asked.models == [scratch]
+    _, plan = plan_of(ROOT / "recipes/lunar/3_backbone.toml")
+    assert [each["num_params"] for each in plan["variants"]] == [2_458_063] + 3 * [2_517_175]
+    _, plan = plan_of(ROOT / "recipes/lunar/1_classifier.toml")
+    assert [each["num_params"] for each in plan["variants"]] == [1_554_796] * 2
 
 
 @each_recipe

@@ -11,10 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TOP = (
-    "recipes cnnbench tests benchmarks "
-    "Makefile pyproject.toml constraints.txt README.md CHANGELOG.md LICENSE .ci/run"
-)
+TOP = "recipes cnnbench tests Makefile pyproject.toml constraints.txt README.md CHANGELOG.md LICENSE .ci/run"
 
 
 def package_name(requirement: str) -> str:

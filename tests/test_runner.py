@@ -123,6 +123,30 @@ def end(events: list[Event]) -> Reported:
     return events[-1]
 
 
+# What is refused before training
+
+
+@pytest.mark.parametrize(
+    ("analysis", "message"),
+    [
+        ('{name = "feature_maps", layers = ["conv9"]}', "there is no layer 'conv9' in it"),
+        ('{name = "activations", layer = "conv9"}', "there is no layer 'conv9' in it"),
+        ('{name = "activations", images = ["frog"]}', "synthetic has no class 'frog'"),
+        ('{name = "activation_distribution", layer = "conv9"}', "there is no layer 'conv9' in it"),
+    ],
+)
+def test_an_analysis_that_names_what_no_variant_has(bench: Bench, analysis: str, message: str) -> None:
+    with pytest.raises(CnnbenchError, match=f"trial.toml: analysis .*{message}"):
+        bench.go(f"analyses=[{analysis}]")
+    assert not bench.runs.exists()
+
+
+def test_a_dry_run_refuses_a_model_that_cannot_be_built(bench: Bench) -> None:
+    recipe = load_recipe(bench.file, ['model={name = "resnet", widths = [8], blocks = [1, 1]}'])
+    with pytest.raises(CnnbenchError, match="widths has 1 entries and blocks has 2"):
+        decide_runs(recipe, bench.runs)
+
+
 # From a recipe to its report, on real images
 
 
@@ -305,6 +329,18 @@ def test_a_missing_file_is_no_complete_run(trained: Bench, name: str) -> None:
     events = trained.go()
     assert started(events) == ["cnn seed 0"]
     assert name in notices(events)[0]
+
+
+def test_a_run_without_its_weights_can_still_be_reported(trained: Bench) -> None:
+    (trained.run("cnn").path / "best.safetensors").unlink()
+    trained.change("analyses = []", 'analyses = ["learning_curves", "filters"]')
+    outcome = report_recipe(load_recipe(trained.file), runs_dir=trained.runs, device="cpu")
+    assert outcome.comparison is not None
+    assert [row.variant for row in outcome.comparison.rows if row.complete] == ["mlp", "cnn"]
+    assert outcome.report is not None
+    text = outcome.report.read_text()
+    assert "![Learning curves" in text
+    assert "its weights cannot be read" in text  # said by the analysis that needs them
 
 
 @pytest.mark.parametrize("content", ["{}", '{"status": "complete"}', "null"])

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
+from cnnbench.models.tuning import Backboned, Tuning
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, TrainConfig
 from cnnbench.training import (
@@ -78,6 +79,34 @@ def rows_of(
 
 def row(epoch: int, accuracy: float, loss: float = 1.0) -> Epoch:
     return Epoch(epoch, epoch, 0.1, 1.0, 0.5, loss, accuracy, 1, 1.0, 1.0, 1.0, 1.0)
+
+
+class BackbonedNet(Backboned):
+    """A frozen or gently trained convolution with batch norm, and a head."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__(tuning)
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        self.head = nn.Linear(4 * 36, 10)
+
+    def backbone(self) -> list[nn.Module]:
+        return list(self.features.modules())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(inputs))
+        return logits
+
+
+def train_backboned(dataset: Dataset, tuning: Tuning, config: TrainConfig) -> list[dict[str, Tensor]]:
+    """The weights after every epoch, the untrained ones first."""
+    torch.manual_seed(0)
+    state = TrainingState(BackbonedNet(tuning), config, FP32)
+    loader = Loader(dataset, data_config(), CPU, torch.float32)
+    return [
+        copy.deepcopy(state.model.state_dict())
+        for event in fit(state, loader, config, FP32, seed=0)
+        if isinstance(event, Epoch)
+    ]
 
 
 # Rows
@@ -428,3 +457,38 @@ def test_the_recorder_sees_what_waits() -> None:
     assert {"_local_scalar_dense", "nonzero", "index by a mask", "index_put_ by a mask"} <= (
         set(recorder.names)
     )
+
+
+# Backbones
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_a_frozen_backbone_stays_bit_for_bit_and_the_head_learns(dataset: Dataset, optimizer: str) -> None:
+    config = TrainConfig(epochs=2, optimizer=Named(name=optimizer), weight_decay=0.1)
+    first, *_, last = train_backboned(dataset, Tuning(freeze=True), config)
+    changed = {name for name in first if not torch.equal(first[name], last[name])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_a_backbone_that_is_unfrozen_late_learns_from_that_epoch_on(dataset: Dataset) -> None:
+    weights = train_backboned(dataset, Tuning(unfreeze_epoch=3), TrainConfig(epochs=3))
+    kept = [torch.equal(weights[0]["features.0.weight"], each["features.0.weight"]) for each in weights]
+    assert kept == [True, True, True, False]
+    assert weights[2]["features.1.num_batches_tracked"] == 0
+    assert weights[3]["features.1.num_batches_tracked"] == 9  # the steps of the third epoch
+
+
+def test_the_backbone_has_a_learning_rate_of_its_own(dataset: Dataset) -> None:
+    """One step without momentum: the change is the rate times the gradient, so a tenth of it."""
+    config = TrainConfig(epochs=1, lr=1e-3, optimizer=PLAIN_SGD)
+    changes = []
+    for factor in (1.0, 0.1):
+        torch.manual_seed(0)
+        state = TrainingState(BackbonedNet(Tuning(lr_factor=factor)), config, FP32)
+        before = copy.deepcopy(state.model.state_dict())
+        loader = Loader(dataset, data_config(batch_size=288), CPU, torch.float32)
+        list(fit(state, loader, config, FP32, seed=0))
+        changes.append({name: value - before[name] for name, value in state.model.state_dict().items()})
+    whole, tenth = changes
+    assert torch.allclose(tenth["features.0.weight"], 0.1 * whole["features.0.weight"], rtol=1e-2, atol=1e-8)
+    assert torch.equal(tenth["head.weight"], whole["head.weight"])

@@ -75,8 +75,9 @@ def test_no_pictures_of_a_cost(comparison: Comparison, tmp_path: Path) -> None:
 def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     layer = {"name": "head", "kind": "Linear", "output_shape": [10], "num_params": 650, "macs": 640}
     variant = {
-        "name": "linear", "seeds": [0, 1], "num_params": 650, "macs": 640, "in_shape": [1, 8, 8],
-        "output_shape": [10], "layers": [layer], "data": {"name": "digits", "limit": None},
+        "name": "linear", "seeds": [0, 1], "num_params": 650, "num_trained": 90, "macs": 640,
+        "in_shape": [1, 8, 8], "output_shape": [10], "layers": [layer],
+        "data": {"name": "digits", "limit": None},
         "model": {"name": "linear", "bias": True}, "train": {"epochs": 3, "lr": 0.001},
         "match": None,
     }  # fmt: skip
@@ -86,6 +87,7 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in out
     assert 'name = "digits", train.epochs = 3, train.lr = 0.001' in out
     assert "limit" not in out
+    assert "linear: 90 of 650 parameters are trained" in out
 
 
 def test_matches(capsys: pytest.CaptureFixture[str]) -> None:

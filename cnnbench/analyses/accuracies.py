@@ -1,7 +1,6 @@
 """Test accuracies of finished runs with their intervals, as pictures of cost draw them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cnnbench.runs import DamagedError, Run
@@ -12,17 +11,6 @@ from cnnbench.statistics import (
     mean_interval,
     scores_of_masks,
 )
-
-
-@dataclass(frozen=True)
-class Point:
-    """A variant: its cost (mean over seeds), its test accuracy with the 95 % interval where one is known."""
-
-    label: str
-    x: float
-    mean: float
-    low: float | None
-    high: float | None
 
 
 def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | None:

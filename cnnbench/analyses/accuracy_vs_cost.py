@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from cnnbench import measures
 from cnnbench.analyses import plots
-from cnnbench.analyses.accuracies import Point, accuracy_of, result_of
+from cnnbench.analyses.accuracies import accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
 from cnnbench.runs import Run
-from cnnbench.statistics import Estimate
+from cnnbench.statistics import Estimate, Point
 
 COSTS = (
     ("num_params", "accuracy_vs_parameters", "parameters", "parameters"),

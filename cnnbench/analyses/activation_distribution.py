@@ -7,7 +7,7 @@ of this kind, which is tried out: each layer's weights are doubled in turn, and 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cnnbench.analyses import plots
-from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
+from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table, Untrained
 from cnnbench.analyses.capture import Layer, capture, convolutions, find_layer
-from cnnbench.analyses.opening import LeftOut
+from cnnbench.analyses.opening import LeftOut, check_one_has
 from cnnbench.analyses.starting import declared_of
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.initialization import layer_weights
@@ -29,6 +29,8 @@ from cnnbench.statistics import compare_means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
+
+    from cnnbench.data.loader import Loader
 
 NUM_TRIED = 4  # images on which it is tried out whether the activations are proportional to the weights
 MOST_DRAWN = 8
@@ -59,6 +61,10 @@ class ActivationDistribution(Analysis):
         trained: bool = False,
     ) -> None:
         self.layer, self.num_images, self.bins, self.trained = layer, num_images, bins, trained
+        self.needs_check = layer is not None
+
+    def check(self, variants: Iterable[Untrained]) -> None:
+        check_one_has(variants, lambda each: self._layer(each.model, _images(each.loader, NUM_TRIED)))
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields the histograms of all variants and seeds, and a table of variances and their ratios."""
@@ -99,7 +105,7 @@ class ActivationDistribution(Analysis):
     def _look(self, subject: Subject, run: Run, found: dict[str, Activations]) -> None:
         model = subject.model(run, trained=self.trained)
         loader = subject.loader(run)
-        inputs = next(iter(loader.eval_batches(loader.dataset.val, batch_size=self.num_images)))[0]
+        inputs = _images(loader, self.num_images)
         layer = self._layer(model, inputs)
         values = pooled(model, inputs, layer)
         each = found.setdefault(run.variant, Activations(str(layer)))
@@ -117,6 +123,12 @@ class ActivationDistribution(Analysis):
         if not layers:
             raise CnnbenchError("it has no convolution; name a layer")
         return layers[-1]
+
+
+def _images(loader: "Loader", count: int) -> Tensor:
+    """The first validation images, normalized."""
+    inputs, _ = next(iter(loader.eval_batches(loader.dataset.val, batch_size=count)))
+    return inputs
 
 
 def pooled(model: nn.Module, inputs: Tensor, layer: Layer) -> Tensor:

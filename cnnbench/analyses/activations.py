@@ -1,14 +1,14 @@
 """What the first convolution of each variant makes of an image, channel by channel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 
-from cnnbench.analyses.base import Analysis, Figure, Subject, Table
+from cnnbench.analyses.base import Analysis, Figure, Subject, Table, Untrained
 from cnnbench.analyses.capture import Layer, convolutions
 from cnnbench.analyses.examples import Example
 from cnnbench.analyses.image_grid import Band, draw_bands, in_portions
-from cnnbench.analyses.looking import Seen, look, named_layers, nothing_to_show, said_of_channels
+from cnnbench.analyses.looking import Seen, check_look, look, named_layers, nothing_to_show, said_of_channels
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.options import Count, Images
 
@@ -28,12 +28,16 @@ class Activations(Analysis):
         self.images = images
         self.layer = layer
         self.channels = channels
+        self.choose = _first_convolution if layer is None else named_layers([layer])
+        self.needs_check = images is not None or layer is not None
+
+    def check(self, variants: Iterable[Untrained]) -> None:
+        check_look(variants, self.images, self.choose)
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields pictures of each image with up to six variants in them, or a table that says why none."""
         left_out = LeftOut()
-        choose = _first_convolution if self.layer is None else named_layers([self.layer])
-        seen = look(subject, self.images, self.channels, choose, left_out)
+        seen = look(subject, self.images, self.channels, self.choose, left_out)
         if not seen:
             yield nothing_to_show("activations", "Activations", left_out)
             return

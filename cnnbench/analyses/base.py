@@ -1,12 +1,12 @@
 """The contract of an analysis: finished runs in, figures and tables out. It never prints, saves or trains."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import Run
+from cnnbench.runs import Run, encoder_weights
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ class Subject:
             return load_trained(run, config, dataset.in_shape, dataset.num_classes, self.device)
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-        begin(model, dataset.classes)
+        begin(model, dataset.classes, encoder_weights(run, config))
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.eval()
 
@@ -144,8 +144,23 @@ def _status(run: Run) -> str | None:
     return None if result is None else str(result["status"])
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """A variant before its training, for an analysis to try its options on."""
+
+    variant: str
+    model: "nn.Module"
+    loader: "Loader"
+
+
 class Analysis(ABC):
     """One question asked of finished runs; its options are the constructor's arguments."""
+
+    needs_check = False  # whether `check` has something to try: models are built for it
+
+    def check(self, variants: Iterable[Untrained]) -> None:
+        """Raises CnnbenchError, before training, where no variant has what the options name."""
+        raise NotImplementedError
 
     @abstractmethod
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:

@@ -1,13 +1,13 @@
 """What convolutions of early, middle and late depth make of images, channel by channel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 
-from cnnbench.analyses.base import Analysis, Figure, Subject, Table
+from cnnbench.analyses.base import Analysis, Figure, Subject, Table, Untrained
 from cnnbench.analyses.capture import Layer, convolutions, find_layer
 from cnnbench.analyses.image_grid import Band, draw_bands, in_portions
-from cnnbench.analyses.looking import Seen, look, nothing_to_show, said_of_channels
+from cnnbench.analyses.looking import Seen, check_look, look, nothing_to_show, said_of_channels
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.options import Count, Images, LayerNames
 
@@ -27,6 +27,10 @@ class FeatureMaps(Analysis):
         self.images = images
         self.channels = channels
         self.layers = layers
+        self.needs_check = images is not None or layers is not None
+
+    def check(self, variants: Iterable[Untrained]) -> None:
+        check_look(variants, self.images, self._choose)
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields one picture or more of each variant, or a table that says why there are none."""

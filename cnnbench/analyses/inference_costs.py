@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
-from cnnbench.analyses.accuracies import Point, accuracy_of
+from cnnbench.analyses.accuracies import accuracy_of
 from cnnbench.analyses.base import Figure, Subject
+from cnnbench.statistics import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure

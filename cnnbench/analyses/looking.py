@@ -1,17 +1,18 @@
 """What chosen layers of every variant put out for the same validation images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnbench.analyses.base import Subject, Table
+from cnnbench.analyses.base import Subject, Table, Untrained
 from cnnbench.analyses.capture import Layer, capture, convolutions, find_layer
 from cnnbench.analyses.examples import Example, choose_examples
 from cnnbench.analyses.image_grid import Maps, Row
-from cnnbench.analyses.opening import LeftOut, Opened, open_models
+from cnnbench.analyses.opening import LeftOut, check_one_has, open_models
+from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 
 ChooseLayers = Callable[[nn.Module, Tensor], list[Layer]]  # model, a batch -> layers; none if it has none
@@ -61,13 +62,13 @@ def look(
     mistakes: list[str] = []
     for opened in open_models(subject, left_out):
         try:
-            layers = _look_into(opened, images, num_channels, choose_layers)
+            examples, layers = look_into(opened.model, opened.loader, images, num_channels, choose_layers)
         except CnnbenchError as mistake:
             mistakes.append(f"variant {opened.variant!r}: {mistake}")
             left_out.add(opened.variant, mistake)
             continue
-        if layers.layers:
-            seen.append(layers)
+        if layers:
+            seen.append(Seen(opened.variant, opened.run.seed, examples, layers))
         else:
             left_out.add(opened.variant, "no convolution")
     if mistakes and not seen:
@@ -75,21 +76,25 @@ def look(
     return seen
 
 
-def _look_into(
-    opened: Opened, images: Sequence[str | int] | None, num_channels: int, choose_layers: ChooseLayers
-) -> Seen:
-    dataset = opened.loader.dataset
-    examples = choose_examples(dataset, images)
-    inputs = opened.loader.normalize(
-        torch.from_numpy(np.stack([example.pixels for example in examples])).to(opened.loader.device)
+def look_into(
+    model: nn.Module,
+    loader: Loader,
+    images: Sequence[str | int] | None,
+    num_channels: int,
+    choose_layers: ChooseLayers,
+) -> tuple[list[Example], list[LayerMaps]]:
+    """The images, and what the layers make of them; raises CnnbenchError where either is not there."""
+    examples = choose_examples(loader.dataset, images)
+    inputs = loader.normalize(
+        torch.from_numpy(np.stack([example.pixels for example in examples])).to(loader.device)
     )
-    layers = choose_layers(opened.model, inputs)
-    outputs = capture(opened.model, inputs, [layer.output for layer in layers])
+    layers = choose_layers(model, inputs)
+    outputs = capture(model, inputs, [layer.output for layer in layers])
     found = []
     for layer in layers:
         output = outputs[layer.output]
         if output.dim() != 4:
-            others = ", ".join(each.name for each in convolutions(opened.model, inputs)) or "none"
+            others = ", ".join(each.name for each in convolutions(model, inputs)) or "none"
             shape = "×".join(map(str, output.shape[1:]))
             raise CnnbenchError(
                 f"layer {layer.name!r} puts out {shape or 'one'} values, no maps; "
@@ -98,7 +103,14 @@ def _look_into(
         numbers = strongest_channels(output, num_channels)
         maps = [each for each in output[:, numbers].float().cpu().numpy()]
         found.append(LayerMaps(layer, maps, numbers, output.shape[1]))
-    return Seen(opened.variant, opened.run.seed, examples, found)
+    return examples, found
+
+
+def check_look(
+    variants: Iterable[Untrained], images: Sequence[str | int] | None, choose_layers: ChooseLayers
+) -> None:
+    """Raises CnnbenchError where no variant has these images and layers."""
+    check_one_has(variants, lambda each: look_into(each.model, each.loader, images, 1, choose_layers)[1])
 
 
 def named_layers(names: Sequence[str]) -> ChooseLayers:

@@ -1,10 +1,10 @@
 """The model of each variant, opened to look into; what cannot be opened is told and left out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cnnbench.analyses.base import Subject
+from cnnbench.analyses.base import Subject, Untrained
 from cnnbench.errors import CnnbenchError
 from cnnbench.runs import DamagedError, Run
 
@@ -58,3 +58,16 @@ def open_models(subject: Subject, left_out: LeftOut) -> Iterator[Opened]:
                 break
             yield opened
             break
+
+
+def check_one_has(variants: Iterable[Untrained], look: Callable[[Untrained], object]) -> None:
+    """Raises the first CnnbenchError of `look` where it finds something in no variant."""
+    mistakes = []
+    for each in variants:
+        try:
+            if look(each):
+                return
+        except CnnbenchError as mistake:
+            mistakes.append(f"variant {each.variant!r}: {mistake}")
+    if mistakes:
+        raise CnnbenchError(mistakes[0])

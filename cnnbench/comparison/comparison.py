@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
-from cnnbench.statistics import Estimate, PairedTest
+from cnnbench.statistics import Estimate, PairedTest, Point
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
 Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
@@ -57,17 +57,6 @@ class Pair:
     @property
     def differs(self) -> bool:
         return self.p_adjusted <= SIGNIFICANT
-
-
-@dataclass(frozen=True)
-class Point:
-    """A variant in a picture of the compared quantity (mean, interval) against a cost `x`."""
-
-    label: str
-    x: float
-    mean: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -205,7 +194,13 @@ class Comparison:
         return "Size and time do not speak for one of them either."
 
     def _caution(self, measured: list[Row]) -> Iterator[str]:
-        """What a single seed leaves open."""
+        """What a single seed leaves open, and why an interval is missing."""
+        alike = [row for row in measured if _estimate(row).num > 1 and _estimate(row).low is None]
+        if alike:
+            yield (
+                f"{_listed([row.variant for row in alike])}: all seeds gave the very same "
+                f"{self.metric.label}; an interval of no width would say too much, so there is none."
+            )
         single = [row.variant for row in measured if _estimate(row).num == 1 and not row.is_fixed]
         if all(row.is_fixed for row in measured):
             yield (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.decisions import planned_settings
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import DamagedError, Run, differences, read_json
 from cnnbench.statistics import scores_of_masks
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SECTIONS = ("data", "model", "train")
 LARGEST = 1e300  # no measurement; a whole number beyond it would not fit a float
 SPLITS = ("test", "val")
 
@@ -44,6 +44,7 @@ class VariantMeasurements:
     seeds: list[int]
     config: dict[str, Any]
     skipped: str | None = None  # why it could not be run
+    entry: Mapping[str, Any] = field(default_factory=dict)  # of the plan
     measurements: list[Measurement] = field(default_factory=list)
     size: dict[str, float] = field(default_factory=dict)  # num_params and macs, known of diverged runs too
     problems: list[str] = field(default_factory=list)
@@ -94,7 +95,7 @@ def read_planned(directory: Path, name: str, plan: Sequence[Mapping[str, Any]]) 
 def _planned(entry: Mapping[str, Any]) -> VariantMeasurements:
     seeds = list(dict.fromkeys(int(seed) for seed in entry["seeds"]))
     config = with_defaults(entry["config"])
-    return VariantMeasurements(str(entry["name"]), seeds, config, entry.get("skipped"))
+    return VariantMeasurements(str(entry["name"]), seeds, config, entry.get("skipped"), entry)
 
 
 def _read_variants(
@@ -154,7 +155,8 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
     if status not in ("complete", "diverged") or not isinstance(metrics, dict):
         raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
     config = run.config()
-    changed = differences({key: config.get(key) for key in SECTIONS}, variant.config)
+    planned = with_defaults(planned_settings(variant.entry, run.seed))
+    changed = differences({key: config.get(key) for key in planned}, planned)
     if changed:
         changes = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         variant.problems.append(

@@ -1,28 +1,26 @@
-"""Finds what a recipe is built on: the winners of other recipes, from their finished runs.
+"""Finds what a recipe is built on: winners and weights of other recipes, from their finished runs.
 
 A quick recipe is built on quick runs of the other one, and `--set` changes neither: it is for one recipe.
 With `--seeds N` the first N seeds of the other recipe suffice, unless all that its file names are there.
 """
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from cnnbench.comparison.assemble import compare_planned
-from cnnbench.comparison.winners import METRIC, contender_rows, pick
+from cnnbench.comparison.built_on import recorded_winners, runs_dir_of, what_is_taken
+from cnnbench.comparison.encoders import named_variant, with_encoder, with_weights
+from cnnbench.comparison.winners import METRIC, pick
 from cnnbench.data import data_root
 from cnnbench.decisions import Decision, decide
 from cnnbench.errors import CnnbenchError
 from cnnbench.matching import solve as solve_matches
-from cnnbench.recipe.config import BestOf, Recipe, Variant, Winner
+from cnnbench.recipe.config import BestOf, EncoderOf, Recipe, Variant, Winner
 from cnnbench.recipe.narrowing import narrowed
 from cnnbench.recipe.reader import load_recipe
 from cnnbench.recipe.stages import with_options
-from cnnbench.runs import DamagedError, Run, read_json
+from cnnbench.runs import Run
 
 
 class NotRunError(CnnbenchError):
@@ -50,27 +48,42 @@ def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -
 
 
 def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = False) -> Recipe:
-    found: dict[Path, Winner] = {}
+    found: dict[tuple[Path, str | None], tuple[Recipe, Winner]] = {}
     recorded = recorded_winners(runs_dir / recipe.directory) if as_run else {}
     variants = []
     for variant in recipe.variants:
-        best_of = variant.best_of
-        if best_of is None or variant.winner is not None:
+        taken = variant.best_of or variant.encoder_of
+        if taken is None or variant.winner is not None:
             variants.append(variant)
             continue
         winner = recorded.get(variant.name)
-        if winner is None or Path(winner.file).resolve() != best_of.file.resolve():
-            if best_of.file not in found:
-                found[best_of.file] = find_winner(
-                    best_of.file, root, runs_dir, quick=recipe.quick, num_seeds=recipe.num_seeds
+        if winner is None or not _is_of(winner, taken):
+            named = variant.encoder_of.variant if variant.encoder_of else None
+            if (taken.file, named) not in found:
+                found[taken.file, named] = _find(
+                    taken.file, named, root, runs_dir, recipe.quick, recipe.num_seeds
                 )
-            winner = found[best_of.file]
-        variants.append(_standing_on(variant, best_of, winner, recipe.plugins))
+            upstream, winner = found[taken.file, named]
+            if variant.encoder_of is not None:
+                winner = with_weights(winner, upstream, variant.seeds, runs_dir)
+        variants.append(_standing_on(variant, winner, recipe.plugins))
     return recipe.model_copy(update={"variants": variants})
 
 
-def _standing_on(variant: Variant, best_of: BestOf, winner: Winner, plugins: list[str]) -> Variant:
-    model, cut = with_options(winner.model, best_of.options, plugins)
+def _is_of(winner: Winner, taken: BestOf | EncoderOf) -> bool:
+    """Whether what was recorded is what is asked for."""
+    if Path(winner.file).resolve() != taken.file.resolve():
+        return False
+    if isinstance(taken, BestOf):
+        return not winner.weights
+    return bool(winner.weights) and taken.variant in (None, winner.variant)
+
+
+def _standing_on(variant: Variant, winner: Winner, plugins: list[str]) -> Variant:
+    if variant.encoder_of is not None:
+        return with_encoder(variant, variant.encoder_of, winner)
+    assert variant.best_of is not None
+    model, cut = with_options(winner.model, variant.best_of.options, plugins)
     return variant.model_copy(update={"model": model, "winner": winner.model_copy(update={"cut": cut})})
 
 
@@ -78,13 +91,27 @@ def find_winner(
     file: Path, root: Path, runs_dir: Path, *, quick: bool = False, num_seeds: int | None = None
 ) -> Winner:
     """The winner of a recipe from its finished runs; NotRunError where these are not all there."""
-    upstream = upstream_recipe(load_recipe(file, quick=quick, seeds=num_seeds), root, runs_dir)
+    return _find(file, None, root, runs_dir, quick, num_seeds)[1]
+
+
+def _find(
+    file: Path, named: str | None, root: Path, runs_dir: Path, quick: bool, num_seeds: int | None
+) -> tuple[Recipe, Winner]:
+    """A recipe, solved, with the variant of this name, or its winner; of the one named all runs suffice."""
+    only = () if named is None else (named,)
+    upstream = upstream_recipe(load_recipe(file, quick=quick, seeds=num_seeds, only=only), root, runs_dir)
+    if named is not None:
+        return upstream, named_variant(upstream, named, file, num_seeds)
+    return upstream, _winner_of(upstream, file, num_seeds, runs_dir)
+
+
+def _winner_of(upstream: Recipe, file: Path, num_seeds: int | None, runs_dir: Path) -> Winner:
     directory = runs_dir / upstream.directory
     comparison = compare_planned(directory, upstream.directory, upstream.planned(), METRIC)
     if any(row.estimate("val_iou") is not None for row in comparison.rows):
         raise CnnbenchError(
-            f"best_of goes by validation accuracy, which in {upstream.directory} is that of pixels, nearly "
-            "all of them background: name the model instead"
+            f"the winner goes by validation accuracy, which in {upstream.directory} is that of pixels, "
+            "nearly all of them background: name the model or variant instead"
         )
     variant, contenders, reasons = pick(comparison)
     return Winner(
@@ -99,14 +126,18 @@ def find_winner(
 
 
 def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path) -> Recipe:
-    """The recipe, solved, with seeds of which all runs are complete; NotRunError where there are none."""
+    """The recipe, solved, with seeds of which all runs are complete; NotRunError where there are none.
+
+    With `only` in the recipe the runs of these variants suffice.
+    """
     whole = load_recipe(recipe.path, quick=recipe.quick)
     states = []
     for seeds in (None, recipe.num_seeds) if recipe.num_seeds else (None,):
         # what it is built on itself may have been run with as few seeds
         narrow = whole.model_copy(update={"num_seeds": recipe.num_seeds})
         try:
-            solved = narrowed(solve_matches(_with_winners(narrow, root, runs_dir), root), seeds, ())
+            solved = _with_winners(narrow, root, runs_dir)
+            solved = narrowed(solve_matches(solved, root), seeds, recipe.only)
         except NotRunError as error:
             raise NotRunError(f"{whole.directory}, which is built on {error}") from error
         state = [(run, decide(run, config)) for run, config in solved_runs(solved, runs_dir)]
@@ -143,114 +174,53 @@ def command(recipe: Recipe, runs_dir: Path) -> str:
     words = ["cnnbench", "recipe", recipe.path.as_posix()]
     words += ["--quick"] * recipe.quick
     words += ["--seeds", str(recipe.num_seeds)] if recipe.num_seeds else []
+    words += [word for name in recipe.only for word in ("--only", name)]
     words += ["--runs", str(runs_dir)] if runs_dir != Path("runs") else []
     return shlex.join(words)
-
-
-def recorded_winners(directory: Path) -> dict[str, Winner]:
-    """The winners that the runs in a directory were built on, by variant; none where no plan says so."""
-    try:
-        plan = read_json(directory / "plan.json")
-    except DamagedError:
-        return {}
-    return winners_of(plan)
-
-
-def winners_of(plan: Mapping[str, Any]) -> dict[str, Winner]:
-    """The winners in a plan by variant; an entry that is none is passed over."""
-    found = {}
-    variants = plan.get("variants")
-    for entry in variants if isinstance(variants, list) else []:
-        if isinstance(entry, dict) and entry.get("winner"):
-            try:
-                found[str(entry.get("name"))] = Winner.model_validate(entry["winner"])
-            except ValidationError:
-                continue
-    return found
-
-
-@dataclass(frozen=True)
-class BuiltOn:
-    """A recipe whose winner variants of another one are built on, as text; `rows` under winners.COLUMNS."""
-
-    title: str
-    rows: list[list[str]]
-    sentences: list[str]
-
-
-def built_on(plan: Mapping[str, Any]) -> list[BuiltOn]:
-    """What the variants of a plan are built on: a table and sentences for each recipe."""
-    by_variant = winners_of(plan)
-    found = []
-    for recipe in dict.fromkeys(winner.recipe for winner in by_variant.values()):
-        names = [name for name, winner in by_variant.items() if winner.recipe == recipe]
-        winner = by_variant[names[0]]
-        who = "" if len(names) == len(plan["variants"]) else f" ({', '.join(names)})"
-        cut = [f"{name}: {sentence}." for name in names for sentence in by_variant[name].cut]
-        found.append(
-            BuiltOn(
-                title=f"Built on {winner.variant}, the winner of {recipe}{who}",
-                rows=contender_rows(winner.contenders),
-                sentences=[*winner.reasons, *cut],
-            )
-        )
-    return found
-
-
-def stage_directories(directory: Path) -> dict[Path, list[str]]:
-    """The directories of all recipes that one is built on, as run, with the variants taken; in order."""
-    found: dict[Path, list[str]] = {}
-
-    def walk(place: Path) -> None:
-        for winner in recorded_winners(place).values():
-            upstream = _runs_dir(directory) / winner.recipe
-            if not (upstream / "plan.json").is_file():
-                continue
-            if upstream not in found:
-                walk(upstream)
-            taken = found.setdefault(upstream, [])
-            if winner.variant not in taken:
-                taken.append(winner.variant)
-
-    walk(directory)
-    return found
 
 
 def stale_stages(directory: Path) -> list[str]:
     """A sentence for each recipe whose winner is no longer the one that these runs were built on."""
     sentences = []
-    winners = {winner.recipe: winner for winner in recorded_winners(directory).values()}
+    recorded = recorded_winners(directory).values()
+    winners = {(winner.recipe, winner.variant, tuple(winner.weights)): winner for winner in recorded}
     for winner in winners.values():
         file = Path(winner.file)
         start = f"stale: these runs were built on {winner.variant}, the winner at that time of"
+        if winner.weights:
+            start = f"stale: an encoder of these runs has the weights that {winner.variant} had in"
         if not file.is_file():
+            still = "the same in" if winner.weights else "the winner of"
             sentences.append(
-                f"whether {winner.variant} is still the winner of {winner.recipe}, on which these runs were "
-                f"built, is not known: there is no {winner.file} here"
+                f"whether {winner.variant} is still {still} {winner.recipe}, on which these runs were built, "
+                f"is not known: there is no {winner.file} here"
             )
             continue
-        quick = Path(winner.recipe).name.endswith("+quick")
         try:
-            now = find_winner(
-                file, data_root(None), _runs_dir(directory), quick=quick, num_seeds=winner.num_seeds
-            )
+            now = _found_again(winner, runs_dir_of(directory))
         except NotRunError as error:
             sentences.append(f"{start} {error}")
         except CnnbenchError as error:
             sentences.append(f"{start} {winner.recipe}; {error}")
         else:
-            if now.model != winner.model:
+            if winner.weights and (now.variant, now.weights) != (winner.variant, winner.weights):
+                changed = "was trained again" if now.variant == winner.variant else f"now has {now.variant}"
+                sentences.append(f"{start} {winner.recipe}, which {changed}; run the recipe again")
+            elif now.model != winner.model:
                 sentences.append(f"{start} {winner.recipe}, which now is {now.variant}; run the recipe again")
     return sentences
 
 
-def _runs_dir(directory: Path) -> Path:
-    """The folder of all runs that a recipe's directory lies in."""
-    name = str(read_json(directory / "plan.json")["recipe"])
-    runs_dir = directory
-    for _ in Path(name).parts:
-        runs_dir = runs_dir.parent
-    return runs_dir
+def _found_again(winner: Winner, runs_dir: Path) -> Winner:
+    """What is there now in the place of what these runs were built on."""
+    is_named = bool(winner.weights) and not winner.contenders
+    upstream, now = _find(
+        Path(winner.file), winner.variant if is_named else None, data_root(None), runs_dir,
+        Path(winner.recipe).name.endswith("+quick"), winner.num_seeds,
+    )  # fmt: skip
+    if not winner.weights:
+        return now
+    return with_weights(now, upstream, [int(seed) for seed in winner.weights], runs_dir)
 
 
 def stage_notes(recipe: Recipe, runs_dir: Path) -> list[str]:
@@ -262,12 +232,20 @@ def stage_notes(recipe: Recipe, runs_dir: Path) -> list[str]:
         if winner is None:
             continue
         old = before.get(variant.name)
-        if old is not None and old.recipe == winner.recipe and old.model != winner.model:
+        if old is not None and old.weights and winner.weights:
+            common = old.weights.keys() & winner.weights.keys()
+            if any(old.weights[seed] != winner.weights[seed] for seed in common):
+                notes[
+                    f"stale: the runs in {runs_dir / recipe.directory} have an encoder with other weights "
+                    f"than {winner.recipe} has now"
+                ] = None
+        elif old is not None and old.recipe == winner.recipe and old.model != winner.model:
             notes[
                 f"stale: the runs in {runs_dir / recipe.directory} were built on {old.variant}, which is no "
                 f"longer the winner of {winner.recipe}"
             ] = None
-        notes[f"built on {winner.variant}, the winner of {winner.recipe}: {' '.join(winner.reasons)}"] = None
+        what = what_is_taken(winner)
+        notes[f"{what[0].lower()}{what[1:]}: {' '.join(winner.reasons)}"] = None
     for variant in recipe.variants:
         for sentence in variant.winner.cut if variant.winner else ():
             notes[f"{variant.name}: {sentence}"] = None

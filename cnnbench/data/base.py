@@ -63,8 +63,8 @@ class Split:
         """Images (B, C, H, W) uint8, channels last, and their targets, at these positions in the split."""
         rows = self.rows.index_select(0, positions)
         # index_select copies an image whose pixels lie together as one block; indexing goes byte by byte
-        pixels = self.images.permute(0, 2, 3, 1).index_select(0, rows)
-        return pixels.permute(0, 3, 1, 2), self.targets.index_select(0, rows)
+        pixels = self.images.movedim(1, -1).index_select(0, rows)
+        return pixels.movedim(-1, 1), self.targets.index_select(0, rows)
 
     def all_targets(self) -> Tensor:
         """Targets (N,) or masks (N, H, W) of the split in order."""

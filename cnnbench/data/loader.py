@@ -1,6 +1,7 @@
 """Batches: gathered, augmented and normalized on the device from images that live there as bytes."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,6 +52,12 @@ class Loader:
     def num_train_steps(self) -> int:
         """Batches of an epoch; images left over after the last full batch wait for another epoch's order."""
         return max(1, len(self.dataset.train) // self.batch_size)
+
+    def over(self, dataset: Dataset) -> "Loader":
+        """The same batches of the same images as inputs that are made already, such as features."""
+        other = copy(self)
+        other.dataset, other.as_bytes = dataset, True
+        return other
 
     def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order."""

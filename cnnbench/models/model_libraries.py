@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.libraries import split_name
 from cnnbench.models.preprocessing import Interpolation, Steps
-from cnnbench.models.weights import Published
+from cnnbench.models.weights import Published, misfit
 
 
 class Library(Protocol):
@@ -96,15 +97,28 @@ class Timm:
     def build(self, num_classes: int) -> nn.Module:
         return self._create(num_classes)
 
-    def _create(self, num_classes: int, **options: Any) -> nn.Module:
+    def _create(self, num_classes: int | None, **options: Any) -> nn.Module:
         import timm
 
+        if num_classes is not None:
+            options["num_classes"] = num_classes
         try:
-            return timm.create_model(self.model, num_classes=num_classes, **options)
+            return timm.create_model(self.model, **options)
         except RuntimeError as error:
             if "pretrained tag" not in str(error).lower():
                 raise
             raise CnnbenchError(f"timm has no model or weights {self.name}: {error}") from error
+
+    def features(self, num: int | None = None, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+        """The network without its head, that puts out a list: what its first `num` stages (or all) make.
+
+        `weights` are those of the whole network. Errors of many kinds where timm cannot cut it up.
+        """
+        options: dict[str, Any] = {} if num is None else {"out_indices": tuple(range(num))}
+        if weights is not None:
+            overlay = {"state_dict": dict(weights), "num_classes": self.num_classes()}
+            options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
+        return self._create(None, features_only=True, **options)
 
     def num_classes(self) -> int:
         return int(self._config().num_classes)
@@ -138,6 +152,26 @@ class Timm:
         overlay = {"state_dict": dict(weights), "num_classes": self.num_classes()}
         network = self._create(self.num_classes(), pretrained=True, pretrained_cfg_overlay=overlay)
         return network.state_dict()
+
+
+def fitting(library: Library, name: str, found: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:
+    """The weights of a file as those of the library's network, head included.
+
+    Raises CnnbenchError, naming what is missing or has another shape, where they are not its own.
+    """
+    with torch.device("meta"):
+        wanted = library.build(library.num_classes()).state_dict()
+    problem = misfit(found, wanted)
+    if problem is not None:
+        try:
+            found = library.convert(found)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
+            pass  # there is no way; what is said of it is said below, of the file as it is
+        else:
+            problem = misfit(found, wanted)
+    if problem is not None:
+        raise CnnbenchError(f"{path} holds no weights of {name}: {problem}")
+    return found
 
 
 def _interpolation(name: str, mode: str) -> Interpolation:

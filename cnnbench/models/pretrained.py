@@ -8,19 +8,35 @@ from torch import Tensor, nn
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, cifar10_indices, imagenet_classes
 from cnnbench.models import weights as weight_files
-from cnnbench.models.model_libraries import open_library
+from cnnbench.models.model_heads import apply_head, class_tensors, split_head
+from cnnbench.models.model_libraries import fitting, open_library
 from cnnbench.models.preprocessing import Preprocessing
-from cnnbench.options import Count, Head
+from cnnbench.models.tuning import Headed, Tuning
+from cnnbench.options import Count, Head, Positive
 
 NUM_IMAGENET = 1000
 
 
-class Pretrained(nn.Module):
+class _Reached(Exception):  # noqa: N818, no error
+    """The head is reached, and the rest is not wanted: dropout there must draw nothing."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+def _stop(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    raise _Reached(given[0])
+
+
+class Pretrained(Headed):
     """A network of timm or torchvision; its inputs are images as bytes, or as floats from 0 to 1.
 
     `head`: "new" is a fresh layer for the data's classes, "imagenet" the network's own 1,000 outputs,
     "cifar10" those 1,000 read as CIFAR-10's classes: each has the highest logit of the ImageNet classes that
     belong to it, and one that has none (deer) a logit below all others.
+
+    The backbone of a new head is all before it; `freeze`, `unfreeze_epoch` and `lr_factor` are about that.
     """
 
     takes_bytes = True  # the loader hands batches over as they are
@@ -35,8 +51,11 @@ class Pretrained(nn.Module):
         weights: str | None = None,
         head: Head = "new",
         image_size: Count | None = None,
+        freeze: bool = False,
+        unfreeze_epoch: Count | None = None,
+        lr_factor: Positive = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(Tuning(freeze, unfreeze_epoch, lr_factor))
         if pretrained and weights is not None:
             raise CnnbenchError(f"{name}: pretrained = true and weights exclude each other")
         self.name, self.head, self.pretrained, self.weights = name, head, pretrained, weights
@@ -44,8 +63,19 @@ class Pretrained(nn.Module):
         steps = self.library.steps()
         self.preprocessing = Preprocessing(steps if image_size is None else steps.at(image_size))
         self._check_head(in_shape[0], num_classes)
+        self._check_tuning()
         self.network = self.library.build(num_classes if head == "new" else NUM_IMAGENET)
         self.indices = list(cifar10_indices().values()) if head == "cifar10" else []
+        self.new_tensors: set[str] = set()
+        head_modules: list[nn.Module] = []
+        behind: list[nn.Module] = []
+        if head == "new":
+            with torch.device("meta"):
+                other = self.library.build(num_classes + 1)
+            self.new_tensors = class_tensors(self.network, other)
+            head_modules, behind = split_head(self.network, self.new_tensors)
+        self.behind = tuple(behind)  # no ModuleList: they are the network's
+        self.head_modules = frozenset(head_modules)
 
     def _check_head(self, in_channels: int, num_classes: int) -> None:
         if in_channels not in (1, 3):
@@ -64,8 +94,41 @@ class Pretrained(nn.Module):
                 f"has {known:,}"
             )
 
+    def _check_tuning(self) -> None:
+        if self.tuning == Tuning():
+            return
+        if self.head != "new":
+            raise CnnbenchError(
+                "freeze, unfreeze_epoch and lr_factor are about what stands before a new head, and "
+                f'head = "{self.head}" is the network\'s own: leave them out, or take head = "new"'
+            )
+        if self.tuning.frozen(1) and self.weights is None and not self.pretrained:
+            raise CnnbenchError(
+                "a backbone that is frozen needs weights, and these would be random: set pretrained = true "
+                'or weights = "file"'
+            )
+
+    def backbone(self) -> list[nn.Module]:
+        return [module for module in self.network.modules() if module not in self.head_modules]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What goes into the new head, or into the dropout before it: (N, ...) as the network has it."""
+        handle = self.behind[0].register_forward_pre_hook(_stop)
+        try:
+            self.network(self.preprocessing(inputs))
+        except _Reached as reached:
+            return reached.features
+        finally:
+            handle.remove()
+        raise RuntimeError(f"{self.name} does not call its head")
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        return apply_head(self.behind, features)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, num_classes)."""
+        if self.on_features:
+            return self.logits_of(inputs)
         logits = self.network_logits(inputs)
         return self.to_cifar10(logits) if self.indices else logits
 
@@ -109,22 +172,6 @@ class Pretrained(nn.Module):
     def _load(self, found: Mapping[str, Tensor], path: str) -> None:
         """Everything but a new head."""
         device = next(self.network.parameters()).device
-        num_published = self.library.num_classes()
-        with torch.device("meta"):
-            wanted = self.library.build(num_published).state_dict()
-            other = self.library.build(num_published + 1).state_dict()
-        problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            try:
-                found = self.library.convert(found)
-            except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
-                pass  # there is no way; what is said of it is said below, of the file as it is
-            else:
-                problem = weight_files.misfit(found, wanted)
-        if problem is not None:
-            raise CnnbenchError(f"{path} holds no weights of {self.name}: {problem}")
-        heads = {name for name in wanted if wanted[name].shape != other[name].shape}
-        kept = {
-            name: value.to(device) for name, value in found.items() if self.head != "new" or name not in heads
-        }
+        found = fitting(self.library, self.name, found, path)
+        kept = {name: value.to(device) for name, value in found.items() if name not in self.new_tensors}
         self.network.load_state_dict(kept, strict=self.head != "new")

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
+from cnnbench.models.tuning import Tuning, num_trained, tuning_of
 from cnnbench.recipe.config import Limits, Named
 
 # Up to so many parameters, one image through memory is quicker than PyTorch's meta device, whose
@@ -41,6 +42,8 @@ class Summary:
     output_shape: tuple[int, ...]
     num_params: int
     macs: int
+    num_trained: int  # parameters that are not frozen for good
+    tuning: Tuning
 
 
 def summarize_config(
@@ -97,8 +100,14 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
         finally:
             watch.remove()
             model.train(was_training)
-    num_params = sum(parameter.numel() for parameter in model.parameters())
-    return Summary(watch.layers, tuple(output.shape[1:]), num_params, counter.macs)
+    return Summary(
+        watch.layers,
+        tuple(output.shape[1:]),
+        sum(parameter.numel() for parameter in model.parameters()),
+        counter.macs,
+        num_trained(model),
+        tuning_of(model),
+    )
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
+from cnnbench.models.encoders import Adapter, Encoder, stages_for
+from cnnbench.models.tuning import Backboned, Tuning
 from cnnbench.options import Activation, Counts, Down, DropRate, Norm
 
 
@@ -46,12 +48,16 @@ class Up(nn.Module):
         return outputs
 
 
-class UNet(nn.Module):
+class UNet(Backboned):
     """One level for each width, each after the first at half the size; as many up again, with skips.
 
     Down by 2x2 max pooling, or by a stride of 2 in the level's first convolution (`down`). Of two classes
     the net puts out one channel, the log-odds of class 1; of more, one channel each. `dropout` stands at the
     lowest level.
+
+    Another network as `encoder` takes the place of the way down. Each level has the stage whose features are
+    nearest to it in size, 1x1 convolved to the level's width and interpolated to its size where these differ;
+    stages after the last one used are taken away.
     """
 
     def __init__(
@@ -64,20 +70,52 @@ class UNet(nn.Module):
         norm: Norm = "batch",
         activation: Activation = "relu",
         dropout: DropRate = 0.0,
+        encoder: Encoder | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(Tuning() if encoder is None else encoder.tuning)
         check_size(in_shape, len(widths))
-        self.encoder = UNetEncoder(in_shape[0], widths, down, norm, activation)
+        self.sources: list[int] = []  # the stage of the encoder for each level
+        self.adapters = nn.ModuleList()
+        if encoder is None:
+            self.encoder: nn.Module = UNetEncoder(in_shape[0], widths, down, norm, activation)
+        else:
+            check_down(down)
+            self._take(encoder, in_shape, widths)
         self.dropout = layers.dropout(dropout)
         self.decoder = nn.ModuleList(
             Up(below, above, norm, activation) for below, above in pairwise(widths[::-1])
         )
-        layers.init_he(self)
+        if encoder is None:
+            layers.init_he(self.encoder)
+        layers.init_he(self.decoder)
         # by PyTorch's own rule: with a fan-out of 1, He's would begin with logits far from 0
         self.head = nn.Conv2d(widths[0], 1 if num_classes == 2 else num_classes, 1)
 
+    def _take(self, encoder: Encoder, in_shape: tuple[int, int, int], widths: list[int]) -> None:
+        sizes = [(in_shape[1] >> level, in_shape[2] >> level) for level in range(len(widths))]
+        self.sources = stages_for(encoder, sizes)
+        encoder.keep(max(self.sources) + 1)
+        self.encoder = encoder
+        for stage, width in zip(self.sources, widths, strict=True):
+            self.adapters.append(Adapter(encoder.shapes[stage][0], width))
+
+    def backbone(self) -> list[nn.Module]:
+        """The encoder where it is another network; its adapters are the decoder's."""
+        return list(self.encoder.modules()) if self.sources else []
+
+    def levels(self, inputs: Tensor) -> list[Tensor]:
+        """What the way down hands to each level, the largest first."""
+        features: list[Tensor] = self.encoder(inputs)
+        if not self.sources:
+            return features
+        height, width = inputs.shape[2:]
+        return [
+            adapter(features[stage], (height >> level, width >> level))
+            for level, (stage, adapter) in enumerate(zip(self.sources, self.adapters, strict=True))
+        ]
+
     def forward(self, inputs: Tensor) -> Tensor:
-        *skips, outputs = self.encoder(inputs)
+        *skips, outputs = self.levels(inputs)
         outputs = self.dropout(outputs)
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             outputs = up(outputs, skip)
@@ -104,6 +142,15 @@ class UNetEncoder(nn.Module):
         for level in self.levels[1:]:
             features.append(level(self.pool(features[-1])))
         return features
+
+
+def check_down(down: Down) -> None:
+    """Raises CnnbenchError for an option of the net's own way down, which another network replaces."""
+    if down != "max":
+        raise CnnbenchError(
+            f"model 'unet': down = '{down}' is of its own way down, in whose place the encoder stands: "
+            "leave it out"
+        )
 
 
 def check_size(in_shape: tuple[int, int, int], num_levels: int) -> None:

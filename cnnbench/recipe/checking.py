@@ -22,6 +22,7 @@ from cnnbench.recipe.config import (
     Seeds,
     TrainConfig,
 )
+from cnnbench.recipe.encoders import encoder_options, read_encoder
 from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
@@ -108,7 +109,7 @@ class Checker:
         """`partial`: what the variants share, which need not be complete."""
         model: type[BaseModel] = DataConfig
         failed = False
-        target = self._target("dataset", layer, (), partial)
+        target = self.target("dataset", layer, (), partial)
         if target is not None:
             model = _with_options(target)
         values = dict(layer.values)
@@ -121,7 +122,7 @@ class Checker:
             values["augment"] = [entry for entry in entries if entry is not None]
         if target is None:  # which options there are is not known
             values = {key: value for key, value in values.items() if key in DataConfig.model_fields}
-        checked = self._fields(model, values, layer, (), "key {} in [data]", partial or target is None)
+        checked = self.fields(model, values, layer, (), "key {} in [data]", partial or target is None)
         if checked is None or target is None or failed:
             return None
         return DataConfig.model_validate(checked.model_dump(mode="json"))
@@ -135,7 +136,7 @@ class Checker:
             values.pop(key, None)
             if resolved is not None:
                 values[key] = resolved
-        checked = self._fields(TrainSection, values, layer, (), "key {} in [train]", partial)
+        checked = self.fields(TrainSection, values, layer, (), "key {} in [train]", partial)
         seeds = values.get("seeds")
         if isinstance(seeds, list) and len(seeds) != len({str(seed) for seed in seeds}):
             self.add(layer.origin(("seeds",)), f"the same seed twice: {found(seeds)}")
@@ -146,19 +147,19 @@ class Checker:
         return self.named("model", layer.values, layer, (), partial)
 
     def limits(self, layer: Layer) -> Limits | None:
-        checked = self._fields(Limits, layer.values, layer, (), "key {} in limits")
+        checked = self.fields(Limits, layer.values, layer, (), "key {} in limits")
         return checked if isinstance(checked, Limits) else None
 
     def match_params(self, layer: Layer) -> MatchParams | None:
-        checked = self._fields(MatchParams, layer.values, layer, (), "key {} in match_params")
+        checked = self.fields(MatchParams, layer.values, layer, (), "key {} in match_params")
         return checked if isinstance(checked, MatchParams) else None
 
     def claim(self, layer: Layer) -> Claim | None:
-        checked = self._fields(Claim, layer.values, layer, (), "key {} in a claim")
+        checked = self.fields(Claim, layer.values, layer, (), "key {} in a claim")
         return checked if isinstance(checked, Claim) else None
 
     def declared_check(self, layer: Layer) -> Check | None:
-        checked = self._fields(Check, layer.values, layer, (), "key {} in a check")
+        checked = self.fields(Check, layer.values, layer, (), "key {} in a check")
         return checked if isinstance(checked, Check) else None
 
     def named(self, kind: str, value: Any, layer: Layer, path: Path, partial: bool = False) -> Named | None:
@@ -168,12 +169,17 @@ class Checker:
         if not isinstance(value, dict):
             self.add(layer.origin(path), f"expected {expected(Named)}, found {found(value)}")
             return None
-        target = self._target(kind, layer, path, partial, value)
+        target = self.target(kind, layer, path, partial, value)
         if target is None:
             return None
         name = value.get("name", _default_name(layer, path))
         given = {key: item for key, item in value.items() if key != "name"}
         init = self._init(given.pop("init"), layer) if takes_init(kind, target) and "init" in given else {}
+        encoders = {
+            key: read_encoder(self, given.pop(key), layer, (*path, key), partial)
+            for key in (encoder_options(target) if kind == "model" else ())
+            if given.get(key) is not None
+        }
         model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
         what = f"option {{}} of {name}"
         misplaced = given.keys() & set(catalog.NOT_OPTIONS.get(kind, ()))
@@ -181,13 +187,13 @@ class Checker:
             where = _of_key(layer.origin((*path, key)))
             self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
             del given[key]
-        checked = self._fields(model, given, layer, path, what, partial)
-        if checked is None or misplaced or init is None:
+        checked = self.fields(model, given, layer, path, what, partial)
+        if checked is None or misplaced or init is None or None in encoders.values():
             return None
         filled = checked.model_dump(mode="json", exclude_unset=catalog.is_foreign(target))
         unreadable = {o.name for o in catalog.signature(target) if not o.readable} - given.keys()
         filled = {key: item for key, item in filled.items() if key not in unreadable}
-        return Named(name=str(name), **filled, **init)
+        return Named(name=str(name), **{**filled, **encoders}, **init)
 
     def _init(self, value: Any, layer: Layer) -> dict[str, Any] | None:
         """How a model's weights start, as one more option of it; None, and the mistakes noted, else."""
@@ -205,7 +211,7 @@ class Checker:
                 self.add(layer.origin(("init", "variance", name)), f"{expects}, found {found(item)}{hint}")
         if len(self.mistakes) > before:
             return None
-        init = self._fields(Init, values, layer, ("init",), "key {} in init")
+        init = self.fields(Init, values, layer, ("init",), "key {} in init")
         if not isinstance(init, Init):
             return None
         for name, error in read_init(init):
@@ -213,7 +219,7 @@ class Checker:
             self.add_in_text(layer.origin(path), str(init.variance.get(name or "", "")), error)
         return {"init": init.model_dump(mode="json")} if len(self.mistakes) == before else None
 
-    def _target(
+    def target(
         self, kind: str, layer: Layer, path: Path, partial: bool, value: dict[str, Any] | None = None
     ) -> str | None:
         """Where the named unit lives; None, and a mistake noted, where nothing readable has that name."""
@@ -242,7 +248,7 @@ class Checker:
             return target
         return None
 
-    def _fields(
+    def fields(
         self,
         model: type[BaseModel],
         values: dict[str, Any],

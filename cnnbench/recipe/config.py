@@ -151,6 +151,46 @@ class BestOf(_Config):
     models: list[Named]
 
 
+class TunedEncoder(_Config):
+    """What any encoder's table may hold: how it is trained (`cnnbench.recipe.tuning`)."""
+
+    freeze: bool = False
+    unfreeze_epoch: Count | None = None
+    lr_factor: Positive = 1.0
+
+
+class RunEncoder(TunedEncoder):
+    """An encoder that another recipe has trained: of this variant of it, or of its winner."""
+
+    run: str
+    variant: str | None = None
+
+
+class LibraryEncoder(TunedEncoder):
+    """An encoder of timm's."""
+
+    name: str
+    pretrained: bool = False
+    weights: str | None = None
+
+
+class EncoderOf(_Config):
+    """An encoder whose weights are those that another recipe trained; `models` are those that it may be."""
+
+    recipe: str  # as it is written
+    file: Path
+    option: str  # of the model, that the encoder is
+    variant: str | None  # None: whichever wins
+    models: list[Named]
+
+
+class EncoderWeights(_Config):
+    """The run whose weights an encoder starts with, and which these are."""
+
+    run: str  # its directory under the runs
+    digest: str  # the first 16 digits of the SHA-256 of its file of weights
+
+
 class Contender(_Config):
     """A variant of the recipe that is built on: its validation accuracy, its cost, how it did."""
 
@@ -167,7 +207,11 @@ class Contender(_Config):
 
 
 class Winner(_Config):
-    """What was found for BestOf: the variant taken, its model, why, and which lists were cut to fit it."""
+    """What was found for BestOf: the variant taken, its model, why, and which lists were cut to fit it.
+
+    Or for EncoderOf: then `weights` says for each seed, as text, which run's they are, and where the recipe
+    names the variant there are no contenders.
+    """
 
     recipe: str  # its directory under the runs
     file: str
@@ -177,6 +221,7 @@ class Winner(_Config):
     contenders: list[Contender]
     reasons: list[str]
     cut: list[str] = []
+    weights: dict[str, EncoderWeights] = {}
 
 
 class Claim(_Config):
@@ -225,13 +270,15 @@ class RunConfig(_Config):
     data: DataConfig
     model: Named
     train: TrainConfig
+    encoder_weights: EncoderWeights | None = None
     plugins: list[str] = Field(default=[], exclude=True)
 
 
 class Variant(_Config):
     """One row of the comparison, every setting resolved; with `match`, the model has the widths found.
 
-    With `best_of`, the model is a stand-in that cannot be built until there is a `winner`.
+    With `best_of`, the model is a stand-in that cannot be built until there is a `winner`; with `encoder_of`,
+    its encoder is.
     """
 
     name: str
@@ -243,6 +290,7 @@ class Variant(_Config):
     match_params: MatchParams | None = None
     match: Match | None = None
     best_of: BestOf | None = None
+    encoder_of: EncoderOf | None = None
     winner: Winner | None = None
 
 
@@ -286,6 +334,7 @@ class Recipe(_Config):
                 data=variant.data,
                 model=variant.model,
                 train=variant.train,
+                encoder_weights=variant.winner.weights.get(str(seed)) if variant.winner else None,
                 plugins=self.plugins,
             )
             for variant in self.variants

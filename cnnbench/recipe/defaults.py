@@ -5,7 +5,8 @@ from typing import Any
 
 from cnnbench import catalog
 from cnnbench.libraries import is_model
-from cnnbench.recipe.config import DataConfig, TrainConfig
+from cnnbench.recipe.config import DataConfig, LibraryEncoder, TrainConfig, TunedEncoder
+from cnnbench.recipe.encoders import encoder_options
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,4 +39,18 @@ def _named(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
     if name not in catalog.KINDS[kind] and not (kind == "model" and is_model(name)):
         return dict(value)
     known = [option for option in catalog.options(kind, name) if option.readable]
-    return {**{option.name: option.default for option in known if not option.required}, **value}
+    filled = {**{option.name: option.default for option in known if not option.required}, **value}
+    if kind == "model":
+        for key in encoder_options(catalog.target(kind, name)):
+            if isinstance(filled[key], Mapping):
+                filled[key] = _encoder(filled[key])
+    return filled
+
+
+def _encoder(table: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder with all its options: those of every one, and those of its network."""
+    name = str(table.get("name"))
+    if is_model(name):
+        return {**LibraryEncoder(name=name).model_dump(mode="json"), **table}
+    filled = _named("model", table) if "name" in table else dict(table)
+    return {**TunedEncoder().model_dump(mode="json"), **filled}

@@ -11,6 +11,8 @@ DEFAULT_NAMES: dict[Path, str] = {("train", "optimizer"): "adam", ("train", "sch
 # tables for which their name alone may stand
 NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
 BEST_OF = "best_of"  # in a model, in place of its name
+RUN = "run"  # in an encoder, in place of its name
+_OTHERS = (BEST_OF, RUN)
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -104,7 +106,14 @@ def _holds(values: Any, keys: tuple[str, ...], value: Any) -> bool:
 
 
 def _renamed(old: Mapping[str, Any], new: Mapping[str, Any], default: str | None) -> bool:
-    """Whether the new table is of another unit than the old one: another name, or best_of another recipe."""
-    before = old.get(BEST_OF, old.get("name", default))
-    after = new.get(BEST_OF, new.get("name", before))
-    return before is not None and (after != before or (BEST_OF in new) > (BEST_OF in old))
+    """Whether the new table is of another unit than the old one: another name, or of another recipe."""
+    before = _called(old) or (None, default)
+    after = _called(new) or before
+    if before[1] is None:
+        return False
+    return after[1] != before[1] or (after[0] in _OTHERS and after[0] not in old)
+
+
+def _called(table: Mapping[str, Any]) -> tuple[str | None, Any] | None:
+    """The key that says which unit a table is of, and what it says."""
+    return next(((key, table[key]) for key in (*_OTHERS, "name") if key in table), None)

@@ -28,7 +28,21 @@ def quickened(layers: dict[str, Layer]) -> dict[str, Layer]:
     if type(epochs) is int and epochs > QUICK_EPOCHS:
         few = Layer("train", {"epochs": QUICK_EPOCHS}, {("epochs",): train.origin(("epochs",))})
         layers["train"] = merge(train, few)
+        layers["model"] = _unfrozen_in_time(layers["model"])
     return layers
+
+
+def _unfrozen_in_time(model: Layer) -> Layer:
+    """What would be let go after the few epochs is let go in the last of them."""
+    for path in [(), *((key,) for key, value in model.values.items() if isinstance(value, dict))]:
+        table = model.values[path[0]] if path else model.values
+        late = table.get("unfreeze_epoch")
+        if type(late) is int and late > QUICK_EPOCHS:
+            changes: dict[str, Any] = {"unfreeze_epoch": QUICK_EPOCHS}
+            where = (*path, "unfreeze_epoch")
+            changes = {path[0]: changes} if path else changes
+            model = merge(model, Layer("model", changes, {where: model.origin(where)}))
+    return model
 
 
 def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:

@@ -12,6 +12,7 @@ from cnnbench.recipe.claims import check_claims
 from cnnbench.recipe.config import (
     BestOf,
     DataConfig,
+    EncoderOf,
     Limits,
     MatchParams,
     Named,
@@ -19,6 +20,7 @@ from cnnbench.recipe.config import (
     TrainConfig,
     Variant,
 )
+from cnnbench.recipe.encoders import check_unfreezing
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
@@ -231,15 +233,17 @@ class _Reader:
                 if meant and variant in (None, name):
                     self._set(layers, each, override, section, parts, fitting, known)
             data = None if "data" in self.broken else check.data(layers["data"])
-            model, best_of = (None, None) if "model" in self.broken else self.stages.model(layers["model"])
+            model, taken = (None, None) if "model" in self.broken else self.stages.model(layers["model"])
             train, limits = check.train(layers["train"]), check.limits(layers["limits"])
             match_params = None
             if _is_matched(entry, layers) and "match_params" not in self.broken:
                 match_params = check.match_params(layers["match_params"])
                 matched.append(Asked(name, layers["match_params"], match_params, model))
+            if model and train:
+                check_unfreezing(check, layers["model"], model, train.epochs)
             if name and data and train and model and limits:
                 variants.append(
-                    _variant(name, data, model, best_of, train, limits, match_params, self.quick, overrides)
+                    _variant(name, data, model, taken, train, limits, match_params, self.quick, overrides)
                 )
         check_matches(check, matched, self.entries.names)
         for override, _, _, parts in overrides:
@@ -291,7 +295,7 @@ def _variant(
     name: str,
     data: DataConfig,
     model: Named,
-    best_of: BestOf | None,
+    taken: BestOf | EncoderOf | None,
     train: TrainSection,
     limits: Limits,
     match_params: MatchParams | None,
@@ -303,7 +307,8 @@ def _variant(
         name=name,
         data=data,
         model=model,
-        best_of=best_of,
+        best_of=taken if isinstance(taken, BestOf) else None,
+        encoder_of=taken if isinstance(taken, EncoderOf) else None,
         train=TrainConfig(**{key: getattr(train, key) for key in TrainConfig.model_fields}),
         seeds=train.seeds[:1] if quick and not fixed else train.seeds,
         limits=limits,

@@ -12,12 +12,16 @@ from cnnbench.recipe.config import (
     DataConfig,
     EarlyStopping,
     Init,
+    LibraryEncoder,
     Limits,
     Loss,
     MatchParams,
+    RunEncoder,
     TrainConfig,
+    TunedEncoder,
 )
 from cnnbench.recipe.config import Seeds as SeedList
+from cnnbench.recipe.encoders import encoder_options
 from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
@@ -41,6 +45,7 @@ def recipe_schema() -> Schema:
     definitions["check"] = _table(declared["properties"], declared["required"])
     init = Init.model_json_schema()["properties"]
     definitions["init"] = {"anyOf": [init["scheme"], _table(init)]}
+    definitions["encoder"] = _encoder()
     definitions["data"] = _data()
     definitions["train"] = _train()
     sections = {key: {"$ref": f"#/$defs/{key}"} for key in ("data", "model", "train", "limits")}
@@ -86,7 +91,8 @@ def _options(kind: str, target: str) -> Schema:
     """Schema of each option, by name."""
     model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
     properties: Schema = model.model_json_schema()["properties"] if model.model_fields else {}
-    return properties
+    encoders = encoder_options(target) if kind == "model" else []
+    return {**properties, **{key: {"$ref": "#/$defs/encoder"} for key in encoders}}
 
 
 def _if_named(name: Schema, options: Schema, fixed: Schema) -> Schema:
@@ -123,6 +129,22 @@ def _unit(kind: str) -> Schema:
         options = _options(kind, catalog.LIBRARY_MODEL)
         by_name.append(_if_named({"pattern": LIBRARY_PATTERN}, options, beside))
     table = {"type": "object", "properties": {"name": name, **beside}, "allOf": by_name}
+    return {"anyOf": [name, table]}
+
+
+def _encoder() -> Schema:
+    """A network with stages by its name, or one that another recipe has trained."""
+    tuned = TunedEncoder.model_json_schema()["properties"]
+    of_run = RunEncoder.model_json_schema()["properties"]
+    of_library = LibraryEncoder.model_json_schema()["properties"]
+    known = [name for name in catalog.names("model") if catalog.has_stages(name)]
+    name: Schema = {"anyOf": [{"enum": known}, {"type": "string", "pattern": "^timm/"}]}
+    by_name = [
+        _if_named({"const": each}, _options("model", catalog.target("model", each)), tuned) for each in known
+    ]
+    by_name.append(_if_named({"pattern": "^timm/"}, of_library, {}))
+    if_run: Schema = {"if": {"required": ["run"]}, "then": _table(of_run)}
+    table = {"type": "object", "properties": {"name": name, **tuned}, "allOf": [*by_name, if_run]}
     return {"anyOf": [name, table]}
 
 

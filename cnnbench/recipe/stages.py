@@ -1,6 +1,7 @@
-"""`best_of`: a model that is the winner of another recipe. What may be named and overridden, without torch.
+"""What a recipe takes from another one: a model (`best_of`), or an encoder with its weights (`run`).
 
-Which variant has won is known only from runs: `cnnbench.comparison.stages` finds it.
+What may be named and overridden is checked here, without torch. Which variant has won, and which weights
+there are, is known only from runs: `cnnbench.comparison.stages` finds it.
 """
 
 import os
@@ -13,10 +14,12 @@ import tomli
 from cnnbench import catalog
 from cnnbench.options import PER_STAGE
 from cnnbench.recipe.checking import Checker
-from cnnbench.recipe.config import BestOf, Named, Recipe
+from cnnbench.recipe.config import BestOf, EncoderOf, Named, Recipe
+from cnnbench.recipe.encoders import asked_runs, no_stages
 from cnnbench.recipe.file import recipes_root
-from cnnbench.recipe.merging import BEST_OF, Layer
+from cnnbench.recipe.merging import BEST_OF, RUN, Layer
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
+from cnnbench.recipe.toml_positions import Path as Keys
 
 
 class Stages:
@@ -28,12 +31,55 @@ class Stages:
         self.load = load
         self.read: dict[Path, Recipe | None] = {}
 
-    def model(self, layer: Layer) -> tuple[Named | None, BestOf | None]:
-        """A variant's model; where it is the winner of another recipe, a stand-in and what is asked for."""
-        if BEST_OF not in layer.values:
-            return self.check.model(layer), None
-        best_of = self._best_of(layer)
-        return (Named(name=BEST_OF), best_of) if best_of else (None, None)
+    def model(self, layer: Layer) -> tuple[Named | None, BestOf | EncoderOf | None]:
+        """A variant's model, and what it takes from another recipe.
+
+        Where that is the whole model, it is a stand-in; where it is an encoder, that has no name yet.
+        """
+        if BEST_OF in layer.values:
+            best_of = self._best_of(layer)
+            return (Named(name=BEST_OF), best_of) if best_of else (None, None)
+        model = self.check.model(layer)
+        asked = {} if model is None else asked_runs(model, self.check.plugins)
+        if not asked:
+            return model, None
+        if len(asked) > 1:
+            where = layer.origin((list(asked)[1],))
+            self.check.add(
+                where, "one encoder of a model can come from a run, this is the second", on_key=True
+            )
+            return None, None
+        ((option, table),) = asked.items()
+        encoder_of = self._encoder_of(option, table, layer)
+        return (model, encoder_of) if encoder_of else (None, None)
+
+    def _encoder_of(self, option: str, table: Mapping[str, Any], layer: Layer) -> EncoderOf | None:
+        name, keys = table[RUN], (option, RUN)
+        file = stage_file(self.path, name)
+        if file is None:
+            self._unknown(name, layer, keys)
+            return None
+        upstream = self._load(name, file, layer, keys)
+        if upstream is None:
+            return None
+        known = [variant.name for variant in upstream.variants]
+        wanted = table["variant"] or (known[0] if len(known) == 1 else None)
+        if wanted not in (None, *known):
+            self.check.unknown(layer.origin((option, "variant")), wanted, f"variant {{}} of {name}", known)
+            return None
+        chosen = [each for each in upstream.variants if wanted in (None, each.name)]
+        models = candidates(upstream.model_copy(update={"variants": chosen}))
+        for model in models:
+            if not self._can_be_encoder(model):
+                reason = no_stages(model.name, self.check.plugins)
+                self.check.add(layer.origin(keys), f"no encoder comes from {name}: {reason}")
+                return None
+        return EncoderOf(recipe=name, file=file, option=option, variant=wanted, models=models)
+
+    def _can_be_encoder(self, model: Named) -> bool:
+        """Whether its weights can be told apart by stage: a library's network has other names than ours."""
+        plugins = self.check.plugins
+        return catalog.has_stages(model.name, plugins) and not catalog.is_library_model(model.name, plugins)
 
     def _best_of(self, layer: Layer) -> BestOf | None:
         name, where = layer.values[BEST_OF], layer.origin((BEST_OF,))
@@ -49,9 +95,9 @@ class Stages:
             return None
         file = stage_file(self.path, name)
         if file is None:
-            self._unknown(name, layer)
+            self._unknown(name, layer, (BEST_OF,))
             return None
-        upstream = self._load(name, file, layer)
+        upstream = self._load(name, file, layer, (BEST_OF,))
         if upstream is None:
             return None
         options = {key: value for key, value in layer.values.items() if key != BEST_OF}
@@ -61,17 +107,17 @@ class Stages:
             return None
         return BestOf(recipe=name, file=file, options=options, models=_different(kept))
 
-    def _unknown(self, name: str, layer: Layer) -> None:
+    def _unknown(self, name: str, layer: Layer, keys: Keys) -> None:
         known = recipes_beside(self.path)
         near = next((each for each in known if each.endswith(f"/{name}")), None)
         near = near or nearest(name.removesuffix(".toml"), known)
         hint = "" if near else f"; expected {choices(known)}"
-        where = layer.origin((BEST_OF,))
+        where = layer.origin(keys)
         self.check.add(where, f"no recipe {found(name)} in {_folder(self.path)}{hint}", near=near)
 
-    def _load(self, name: str, file: Path, layer: Layer) -> Recipe | None:
+    def _load(self, name: str, file: Path, layer: Layer, keys: Keys) -> Recipe | None:
         """The recipe that is built on; None, and a mistake noted, where that is not possible."""
-        where = layer.origin((BEST_OF,))
+        where = layer.origin(keys)
         circle = _way(file, self.path)
         if circle:
             steps = " → ".join(each.stem for each in (self.path, *circle))
@@ -98,7 +144,12 @@ class Stages:
                 what = f"option {{}} of {model.name}, a model of {recipe}"
                 self.check.unknown(layer.origin((key,)), key, what, known, on_key=True)
             return None
-        if self.check.named("model", {"name": model.name, **model.options, **options}, layer, ()) is None:
+        merged = self.check.named("model", {"name": model.name, **model.options, **options}, layer, ())
+        if merged is None:
+            return None
+        if asked_runs(merged, self.check.plugins):
+            message = "best_of and an encoder from a run do not go together: give the model its name"
+            self.check.add(layer.origin((BEST_OF,)), message)
             return None
         num_stages = _num_stages(model, options, self.check.plugins)
         for key in per_stage(model, self.check.plugins) & options.keys():
@@ -171,7 +222,7 @@ def _different(models: Sequence[Named]) -> list[Named]:
 
 
 def stage_file(path: Path, name: str) -> Path | None:
-    """The file of the recipe that another one, at `path`, names in `best_of`; None where there is none."""
+    """The file of the recipe that another one, at `path`, names; None where there is none."""
     parts = PurePosixPath(name)
     if not name or parts.is_absolute() or ".." in parts.parts:
         return None
@@ -182,7 +233,7 @@ def stage_file(path: Path, name: str) -> Path | None:
 
 
 def recipes_beside(path: Path) -> list[str]:
-    """The names that `best_of` in this recipe may choose from."""
+    """The names that `best_of` or `run` in this recipe may choose from."""
     root = recipes_root(path)
     files = root.rglob("*.toml") if root.name == "recipes" else [*root.glob("*.toml"), *root.glob("*/*.toml")]
     names = (file.relative_to(root).with_suffix("").as_posix() for file in sorted(files))
@@ -190,15 +241,17 @@ def recipes_beside(path: Path) -> list[str]:
 
 
 def stage_files(path: Path) -> list[Path]:
-    """The files of the recipes that a recipe names in `best_of`, read without judging any of it."""
+    """The files of the recipes that a recipe takes something from, read without judging any of it."""
     try:
         document = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return []  # told where the file is read for its own sake
     variants = document.get("variants")
     tables = [document, *(variants if isinstance(variants, list) else [])]
-    models = [table.get("model") for table in tables if isinstance(table, dict)]
-    names = [model.get(BEST_OF) for model in models if isinstance(model, dict)]
+    found = [table.get("model") for table in tables if isinstance(table, dict)]
+    models = [model for model in found if isinstance(model, dict)]
+    parts = [part for model in models for part in model.values() if isinstance(part, dict)]
+    names = [model.get(BEST_OF) for model in models] + [part.get(RUN) for part in parts]
     files = [stage_file(path, name) for name in names if isinstance(name, str)]
     return list(dict.fromkeys(file for file in files if file is not None))
 
@@ -227,10 +280,11 @@ def load_stages(recipe: Recipe, load: Callable[[Path], Recipe]) -> list[Recipe]:
 
     def walk(each: Recipe) -> None:
         for variant in each.variants:
-            if variant.best_of is not None and variant.best_of.file.resolve() not in loaded:
-                upstream = load(variant.best_of.file)
+            taken = variant.best_of or variant.encoder_of
+            if taken is not None and taken.file.resolve() not in loaded:
+                upstream = load(taken.file)
                 walk(upstream)
-                loaded.setdefault(variant.best_of.file.resolve(), upstream)
+                loaded.setdefault(taken.file.resolve(), upstream)
 
     walk(recipe)
     return list(loaded.values())

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from cnnbench.analyses import plots
-from cnnbench.analyses.accuracy_vs_cost import Point
 from cnnbench.analyses.placing import Box, place_labels, spread
+from cnnbench.statistics import Point
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,13 @@ def test_one_seed_is_warned_of(tmp_path: Path) -> None:
     assert "With one seed only the noise of the test images is counted" in text
 
 
+def test_seeds_that_tie_are_said_to_have_no_interval(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "r").add("a", [900, 900, 900]).add("b", [910, 905, 915])
+    said = " ".join(compare(runs_dir=tmp_path).conclusions())
+    assert "a: all seeds gave the very same test accuracy; an interval of no width" in said
+    assert "b: all seeds" not in said
+
+
 def test_two_recipes_with_equal_variant_names(tmp_path: Path) -> None:
     RecipeRuns(tmp_path / "runs" / "10_last").add("x", [900]).add("y", [800])
     RecipeRuns(tmp_path / "runs" / "2_first", name="2_first").add("y", [700]).add("x", [950])

@@ -10,7 +10,8 @@ import pytest
 
 from cnnbench.cli import main
 from cnnbench.comparison import compare
-from cnnbench.comparison.stages import NotRunError, find_winner, solve, stage_directories, stale_stages
+from cnnbench.comparison.built_on import stage_directories
+from cnnbench.comparison.stages import NotRunError, find_winner, solve, stale_stages
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import Recipe, load_recipe

@@ -12,8 +12,10 @@ from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, imagenet_classes
 from cnnbench.models import begin, build_model, takes_bytes
+from cnnbench.models.model_heads import DROPOUTS
 from cnnbench.models.pretrained import Pretrained
 from cnnbench.models.summary import summarize_config
+from cnnbench.models.tuning import begin_epoch, num_trained
 from cnnbench.models.weights import WeightsAbsentError
 from cnnbench.recipe.config import DataConfig, Named
 
@@ -128,6 +130,22 @@ def test_absent_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ({"head": "cifar10"}, (3, 32, 32), 7, "answers with 10 classes, but the data has 7"),
         ({"head": "imagenet"}, (3, 32, 32), 10, "answers with 1,000 classes, but the data has 10"),
         ({}, (4, 32, 32), 10, "not ones of 4 channels"),
+        (
+            {"freeze": True, "head": "cifar10", "pretrained": True},
+            (3, 32, 32),
+            10,
+            'before a new head, and head = "cifar10" is the network\'s own',
+        ),
+        ({"lr_factor": 0.1, "head": "cifar10"}, (3, 32, 32), 10, "about what stands before a new head"),
+        ({"freeze": True}, (3, 32, 32), 10, "needs weights, and these would be random"),
+        ({"unfreeze_epoch": 2}, (3, 32, 32), 10, "needs weights, and these would be random"),
+        (
+            {"freeze": True, "pretrained": True, "lr_factor": 0.1},
+            (3, 32, 32),
+            10,
+            "nothing is learned at any rate",
+        ),
+        ({"freeze": True, "pretrained": True, "unfreeze_epoch": 2}, (3, 32, 32), 10, "holds for every epoch"),
     ],
 )
 def test_what_cannot_be_built(
@@ -154,6 +172,58 @@ def test_logits_of_cifar10_by_hand() -> None:
     named = [dict(zip(CIFAR10, row, strict=True)) for row in found.tolist()]
     assert named[0] == dict.fromkeys(CIFAR10, 0.0) | {"horse": 1.0, "airplane": 2.0, "deer": -1.0}
     assert named[1] == dict.fromkeys(CIFAR10, 0.0) | {"dog": 4.0, "deer": -8.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "learned", "head", "shape"),
+    [
+        # 512 × 10 + 10: a 1×1 convolution before the pooling; its input is a map
+        (SMALL, 5_130, ["Dropout", "Conv2d"], (2, 512, 3, 3)),
+        ("torchvision/resnet18", 5_130, ["Linear"], (2, 512)),
+        ("torchvision/mobilenet_v3_small", 10_250, ["Dropout", "Linear"], (2, 1024)),
+        ("torchvision/alexnet", 40_970, ["Linear"], (2, 4096)),  # its dropout is before the layer before
+        ("torchvision/vgg11", 40_970, ["Dropout", "Linear"], (2, 4096)),
+        ("timm/resnetv2_50", 20_490, ["Dropout", "Conv2d"], (2, 2048, 1, 1)),
+        ("timm/convnext_atto", 3_210, ["Dropout", "Linear"], (2, 320)),
+    ],
+)
+def test_the_backbone_is_all_before_the_new_layer(
+    name: str, learned: int, head: list[str], shape: tuple[int, ...]
+) -> None:
+    with torch.device("meta"):  # no memory, no numbers
+        model = Pretrained(name, (3, 32, 32), 10, freeze=True, weights="not read", image_size=64)
+        assert sorted(type(module).__name__ for module in model.head_modules) == sorted(head)
+        assert num_trained(model) == learned
+        begin_epoch(model, 1)
+        model.train()
+        assert sum(each.numel() for each in model.parameters() if each.requires_grad) == learned
+        random = [module for module in model.modules() if module.training and isinstance(module, DROPOUTS)]
+        assert len(random) == head.count("Dropout")
+        images = torch.zeros(2, 3, 32, 32)
+        features = model.features(images)
+        assert features.shape == shape
+        assert model.logits_of(features).shape == model(images).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", [SMALL, "timm/resnet18", "torchvision/inception_v3"])
+def test_the_head_makes_of_features_what_the_network_makes_of_images(name: str) -> None:
+    torch.manual_seed(0)
+    size = 96 if "inception" in name else 64
+    model = Pretrained(name, (3, 32, 32), 10, freeze=True, weights="not read", image_size=size).eval()
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        features = model.features(images)
+        logits = model(images)
+        assert torch.equal(model.logits_of(features), logits)
+        model.on_features = True
+        assert torch.equal(model(features), logits)
+
+
+def test_dropout_behind_the_features_draws_nothing_for_them() -> None:
+    model = Pretrained(SMALL, (3, 32, 32), 10, image_size=64).train()
+    before = torch.get_rng_state()
+    model.features(torch.zeros(2, 3, 32, 32))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_it_trains_with_a_new_head() -> None:

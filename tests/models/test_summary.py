@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cnnbench import memory
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.summary import Layer, Summary, check_limits, count_params, summarize, summarize_config
+from cnnbench.models.tuning import Tuning
 from cnnbench.recipe.config import Limits, Named
 
 
@@ -137,6 +138,8 @@ SUMMARY = Summary(
     (10,),
     1_200_700,
     53_000,
+    1_200_700,
+    Tuning(),
 )
 
 

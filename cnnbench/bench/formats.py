@@ -1,0 +1,91 @@
+"""Speeds as a table, as Markdown and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from cnnbench import files
+from cnnbench.errors import CnnbenchError
+
+if TYPE_CHECKING:
+    from cnnbench.bench.measure import Speeds, VariantSpeed
+
+COLUMNS = (
+    "variant",
+    "data alone",
+    "forward and backward",
+    "whole loop",
+    "notebook loop",
+    "whole / notebook",
+    "data's share",
+    "share of peak",
+    "peak memory (MiB)",
+)
+
+
+def to_rows(speeds: "Speeds") -> list[list[str]]:
+    """The cells under COLUMNS: medians over the turns, and of the ratio the lowest and the highest."""
+    return [_row(each) for each in speeds.variants]
+
+
+def _row(speed: "VariantSpeed") -> list[str]:
+    ratios = speed.ratios
+    ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "–"
+    return [
+        speed.variant,
+        *(_rate(rates) for rates in (speed.data_alone, speed.steps_alone, speed.whole_loop, speed.notebook)),
+        ratio,
+        f"{100 * speed.data_share:.1f} %",
+        f"{100 * speed.peak_share:.0f} % of {speed.precision}",
+        f"{speed.peak_memory_mib:,.0f}",
+    ]
+
+
+def _rate(rates: Sequence[float]) -> str:
+    return f"{median(rates):,.0f}" if rates else "–"
+
+
+def explanation(speeds: "Speeds") -> list[str]:
+    """What stands in the columns, and on what it was measured."""
+    machine = speeds.machine
+    peaks = ", ".join(f"{name} {flops:,.0f}" for name, flops in machine["peak_gflops"].items())
+    count = max((len(each.whole_loop) for each in speeds.variants), default=0)
+    workers = {str(each.workers) for each in speeds.variants if each.workers is not None}
+    return [
+        f"{machine['device']}, {machine['threads']} threads, Python {machine['python']}, PyTorch "
+        f"{machine['torch']}; a matrix product alone does {peaks} GFLOP/s.",
+        f"Images per second, median of {count} turns. The whole loop augments, trains, counts its metrics "
+        "and validates; writing history and weights once an epoch is not in it. The notebook's loop has PIL "
+        "images, a DataLoader"
+        + (f" ({' or '.join(sorted(workers))} workers, what was faster)" if workers else "")
+        + ", fp32 and the same model, batch, optimizer and validation.",
+        "Share of peak: six operations for each multiply-add of a forward pass, against the matrix product.",
+        *(f"{note}." for note in speeds.notes),
+    ]
+
+
+def to_markdown(speeds: "Speeds") -> str:
+    lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *to_rows(speeds)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n" + "\n".join(explanation(speeds)) + "\n"
+
+
+def to_json(speeds: "Speeds") -> str:
+    values = asdict(speeds) | {"variants": [each.as_dict() for each in speeds.variants]}
+    return json.dumps(values, indent=2)
+
+
+def check_file(file: Path | None) -> None:
+    """Raises CnnbenchError where speeds cannot be written as that kind of file."""
+    if file is not None and file.suffix not in (".md", ".json"):
+        raise CnnbenchError(f"--save {file}: give it a name that ends in .md or .json")
+
+
+def save(speeds: "Speeds", file: Path) -> Path:
+    """Writes them as Markdown or JSON, by the file's name; returns where."""
+    check_file(file)
+    files.write(file, to_markdown(speeds) if file.suffix == ".md" else to_json(speeds) + "\n")
+    return file

@@ -1,0 +1,227 @@
+"""Measures the variants of a recipe: parts of the train loop, the whole, and a notebook's loop, in turns."""
+
+import platform
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from cnnbench import memory
+from cnnbench.bench import loops
+from cnnbench.bench.peak import matmul_flops
+from cnnbench.data import data_root, describe_dataset, load_dataset
+from cnnbench.data.base import Dataset, Split
+from cnnbench.errors import CnnbenchError
+from cnnbench.models import takes_bytes
+from cnnbench.models.summary import summarize_config
+from cnnbench.precision import choose_device, choose_precision, device_name
+from cnnbench.recipe.config import Recipe, RunConfig
+
+PASSES = 3  # forward, and backward once for the inputs and once for the weights
+NUM_NOISE = 20_000
+TRIAL_STEPS = 5
+LOOPS = {
+    "data_alone": loops.data_alone,
+    "steps_alone": loops.steps_alone,
+    "whole_loop": loops.whole_loop,
+}
+
+
+@dataclass(frozen=True)
+class VariantSpeed:
+    """Images per second of one variant, one value for each turn; ratios are formed within a turn."""
+
+    variant: str
+    data: str  # of what the images are, or "noise"
+    batch_size: int
+    precision: str
+    macs: int
+    peak_flops: float  # of a matrix product in the same precision
+    peak_memory_mib: float  # of the process or the device, with data, training and validation
+    data_alone: list[float]
+    steps_alone: list[float]
+    whole_loop: list[float]
+    notebook: list[float] = field(default_factory=list)  # empty where there is none to compare with
+    workers: int | None = None  # processes that load the notebook's data
+
+    @property
+    def ratios(self) -> list[float]:
+        """The whole loop against the notebook's, turn by turn."""
+        return [ours / theirs for ours, theirs in zip(self.whole_loop, self.notebook, strict=False)]
+
+    @property
+    def data_share(self) -> float:
+        """The part of the loop's time that the data would take alone."""
+        return median(self.whole_loop) / median(self.data_alone)
+
+    @property
+    def peak_share(self) -> float:
+        """Floating point operations of the whole loop's training steps, as a share of the measured peak."""
+        return 2 * PASSES * self.macs * median(self.whole_loop) / self.peak_flops
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values, and what follows from them."""
+        derived = {"ratios": self.ratios, "data_share": self.data_share, "peak_share": self.peak_share}
+        return asdict(self) | derived
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured, and on what."""
+
+    recipe: str
+    machine: dict[str, Any]
+    variants: list[VariantSpeed]
+    notes: list[str]
+
+
+def bench_recipe(
+    recipe: Recipe,
+    *,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    seconds: float = 5.0,
+    repeats: int = 3,
+) -> Speeds:
+    """Times every variant, `repeats` turns of about `seconds` for each part and each loop.
+
+    Raises CnnbenchError where a variant cannot be built. Images that are not there are replaced by noise of
+    their format, which is noted.
+    """
+    for event in iterate_bench(recipe, data_dir=data_dir, device=device, seconds=seconds, repeats=repeats):
+        if isinstance(event, Speeds):
+            return event
+    raise AssertionError("a bench ends with its speeds")
+
+
+def iterate_bench(
+    recipe: Recipe,
+    *,
+    data_dir: Path | None = None,
+    device: str = "auto",
+    seconds: float = 5.0,
+    repeats: int = 3,
+) -> Iterator[str | Speeds]:
+    """The same, with a sentence after each turn; the last one is Speeds."""
+    target = choose_device(device)
+    peaks = {
+        name: matmul_flops(dtype, target)
+        for name, dtype in {"bf16": torch.bfloat16, "fp32": torch.float32}.items()
+    }
+    machine = {
+        "device": device_name(target),
+        "threads": torch.get_num_threads(),
+        "peak_gflops": {name: round(flops / 1e9, 1) for name, flops in peaks.items()},
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    yield f"matrix product: {machine['peak_gflops']} GFLOP/s"
+    variants: list[VariantSpeed] = []
+    notes: list[str] = []
+    for config in first_seeds(recipe):
+        try:
+            dataset = images_or_noise(config, data_root(data_dir), notes)
+            speed = yield from measure_variant(config, dataset, target, peaks, seconds, repeats)
+        except CnnbenchError as error:
+            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+        variants.append(speed)
+    yield Speeds(recipe.directory, machine, variants, notes)
+
+
+def first_seeds(recipe: Recipe) -> list[RunConfig]:
+    """One run of each variant."""
+    found: dict[str, RunConfig] = {}
+    for config in recipe.run_configs():
+        found.setdefault(config.variant, config)
+    return list(found.values())
+
+
+def images_or_noise(config: RunConfig, root: Path, notes: list[str]) -> Dataset:
+    """The variant's data set; noise of its format where it is not there, which is noted."""
+    try:
+        return load_dataset(config.data, root, config.plugins)
+    except CnnbenchError as error:
+        reason = str(error).partition(":")[0]
+        in_shape, num_classes = describe_dataset(config.data, root, config.plugins)
+        note = f"{config.data.name}: noise of its format instead ({reason})"
+        if note not in notes:
+            notes.append(note)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (NUM_NOISE, *in_shape), dtype=torch.uint8, generator=generator)
+    images = images.contiguous(memory_format=torch.channels_last)
+    targets = torch.randint(0, num_classes, (NUM_NOISE,), generator=generator)
+    rows = torch.arange(NUM_NOISE)
+    train, val = (Split(images, targets, part) for part in (rows[NUM_NOISE // 10 :], rows[: NUM_NOISE // 10]))
+    mean, std = (0.5,) * in_shape[0], (0.25,) * in_shape[0]
+    return Dataset("noise", tuple(map(str, range(num_classes))), train, val, val, mean, std)
+
+
+def measure_variant(
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    peaks: dict[str, float],
+    seconds: float,
+    repeats: int,
+) -> Generator[str, None, VariantSpeed]:
+    """A sentence for each turn, and the answer. What is compared takes turns, to meet the same machine."""
+    needed = (loops.WARMUP_STEPS + 1) * config.data.batch_size
+    if len(dataset.train) < needed:
+        raise CnnbenchError(
+            f"{dataset.name} has {len(dataset.train):,} training images, and timing takes {needed:,} at a "
+            f"batch size of {config.data.batch_size}: set data.batch_size to {len(dataset.train) // 4 or 1}"
+        )
+    precision = choose_precision(config.train.precision, device)
+    summary = summarize_config(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+    memory.reset_peak(device)
+    measures = {
+        name: loops.on_threads(
+            make(config, dataset, device, precision), summary.macs * config.data.batch_size
+        )
+        for name, make in LOOPS.items()
+    }
+    num_steps = {name: steps_in(seconds, measures[name], config, dataset) for name in measures}
+    peak_memory_mib = memory.peak_mib(device)  # before the notebook's images come beside
+    workers = None
+    if dataset.task == "classification" and not takes_bytes(config.model, config.plugins):
+        workers, measures["notebook"] = faster_notebook(config, dataset, device)
+        num_steps["notebook"] = steps_in(seconds, measures["notebook"], config, dataset)
+    rates: dict[str, list[float]] = {name: [] for name in measures}
+    for turn in range(1, repeats + 1):
+        for name, measure in measures.items():
+            rates[name].append(measure(num_steps[name]))
+        last = ", ".join(f"{name.replace('_', ' ')} {found[-1]:,.0f}" for name, found in rates.items())
+        yield f"{config.variant}, turn {turn} of {repeats}: {last} images/s"
+    return VariantSpeed(
+        variant=config.variant,
+        data=dataset.name,
+        batch_size=config.data.batch_size,
+        precision=precision.name,
+        macs=summary.macs,
+        peak_flops=peaks["fp32" if precision.name == "fp32" else "bf16"],
+        peak_memory_mib=peak_memory_mib,
+        data_alone=rates["data_alone"],
+        steps_alone=rates["steps_alone"],
+        whole_loop=rates["whole_loop"],
+        notebook=rates.get("notebook", []),
+        workers=workers,
+    )
+
+
+def faster_notebook(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[int, loops.Measure]:
+    """The notebook that loads its images in two worker processes or in its own: workers can lose."""
+    offers = {workers: loops.notebook_loop(config, dataset, device, workers) for workers in (0, 2)}
+    rates = {workers: measure(TRIAL_STEPS) for workers, measure in offers.items()}
+    workers = max(rates, key=lambda count: rates[count])
+    return workers, offers[workers]
+
+
+def steps_in(seconds: float, measure: loops.Measure, config: RunConfig, dataset: Dataset) -> int:
+    """How many steps fill so much time, found by a trial that also warms up; no more than an epoch has."""
+    rate = measure(TRIAL_STEPS)
+    wanted = round(rate * seconds / config.data.batch_size)
+    longest = len(dataset.train) // config.data.batch_size - loops.WARMUP_STEPS
+    return max(1, min(max(wanted, 2), longest))

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+
+from cnnbench.bench import STANDARD, Speeds, VariantSpeed, bench_recipe, formats
+from cnnbench.bench.loops import cut
+from cnnbench.bench.measure import images_or_noise
+from cnnbench.bench.peak import matmul_flops
+from cnnbench.data import load_dataset
+from cnnbench.errors import CnnbenchError
+from cnnbench.models.summary import summarize_config
+from cnnbench.recipe import load_recipe
+from cnnbench.recipe.config import Named
+
+RECIPE = """
+title = "Trial"
+question = "How fast?"
+[data]
+name = "synthetic"
+height = 8
+width = 8
+num_images = 400
+batch_size = 16
+augment = ["HorizontalFlip"]
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [8]}
+[[variants]]
+name = "net"
+data = {name = "lunar_synthetic", num_images = 40, image_size = 32, batch_size = 4}
+model = {name = "unet", widths = [2, 4]}
+"""
+
+
+@pytest.fixture(scope="module")
+def speeds(tmp_path_factory: pytest.TempPathFactory) -> Speeds:
+    path = tmp_path_factory.mktemp("bench") / "trial.toml"
+    path.write_text(RECIPE)
+    return bench_recipe(load_recipe(path), device="cpu", seconds=0.05, repeats=2)
+
+
+def test_every_variant_in_the_recipes_order_with_a_rate_for_each_turn(speeds: Speeds) -> None:
+    assert [each.variant for each in speeds.variants] == ["mlp", "net"]
+    mlp, net = speeds.variants
+    for rates in (mlp.data_alone, mlp.steps_alone, mlp.whole_loop, mlp.notebook, net.whole_loop):
+        assert len(rates) == 2
+        assert min(rates) > 0
+    assert mlp.workers in (0, 2)
+    assert mlp.peak_memory_mib > 50
+
+
+def test_masks_have_no_notebook_beside_them(speeds: Speeds) -> None:
+    net = speeds.variants[1]
+    assert (net.notebook, net.ratios, net.workers) == ([], [], None)
+    assert formats.to_rows(speeds)[1][4:6] == ["–", "–"]
+
+
+def test_what_follows_from_the_rates() -> None:
+    """A multiply-add is two operations, and a step costs three forward passes."""
+    speed = VariantSpeed(
+        "a", "digits", 8, "fp32", macs=1_000, peak_flops=6e6, peak_memory_mib=1.0,
+        data_alone=[1_000.0, 1_000.0, 4_000.0], steps_alone=[200.0] * 3, whole_loop=[100.0, 90.0, 120.0],
+        notebook=[50.0, 30.0, 40.0],
+    )  # fmt: skip
+    assert speed.ratios == [2.0, 3.0, 3.0]
+    assert speed.data_share == pytest.approx(0.1)
+    assert speed.peak_share == pytest.approx(6 * 1_000 * 100 / 6e6)
+
+
+def test_as_json_and_markdown(speeds: Speeds, tmp_path: Path) -> None:
+    values = json.loads(formats.to_json(speeds))
+    mlp = values["variants"][0]
+    assert mlp["ratios"] == speeds.variants[0].ratios
+    assert mlp["macs"] == summarize_config(Named(name="mlp", widths=[8]), (3, 8, 8), 10).macs
+    formats.save(speeds, tmp_path / "new" / "bench.md")
+    text = (tmp_path / "new" / "bench.md").read_text()
+    assert f"| {median(speeds.variants[0].whole_loop):,.0f} |" in text
+    with pytest.raises(CnnbenchError, match=r"ends in \.md or \.json"):
+        formats.check_file(Path("bench.txt"))
+
+
+def test_a_part_of_the_data_keeps_the_proportion_of_its_splits(tmp_path: Path) -> None:
+    (tmp_path / "trial.toml").write_text(RECIPE)
+    config = load_recipe(tmp_path / "trial.toml").run_configs()[0]
+    part = cut(load_dataset(config.data, tmp_path), 90)
+    assert (len(part.train), len(part.val)) == (90, 10)
+
+
+def test_images_that_are_not_there_are_noise_of_their_format(tmp_path: Path) -> None:
+    notes: list[str] = []
+    configs = load_recipe(STANDARD).run_configs()
+    datasets = [images_or_noise(config, tmp_path, notes) for config in configs]
+    assert [each.in_shape for each in datasets] == [(3, 32, 32)] * 2 + [(1, 28, 28)] * 2
+    assert {each.num_classes for each in datasets} == {10}
+    assert [note.partition(":")[0] for note in notes] == ["cifar10", "mnist"]
+
+
+def test_the_standard_set_is_that_of_the_known_figures() -> None:
+    """Parameters of WRN-16-4 and ResNet-20, and an MLP 784-256-10."""
+    configs = {config.variant: config for config in load_recipe(STANDARD).run_configs()}
+    counts = {
+        name: summarize_config(configs[name].model, shape, 10).num_params
+        for name, shape in {
+            "wrn-16-4": (3, 32, 32), "resnet-20": (3, 32, 32), "mnist-mlp": (1, 28, 28)
+        }.items()
+    }  # fmt: skip
+    assert counts == {"wrn-16-4": 2_748_890, "resnet-20": 272_474, "mnist-mlp": 203_530}
+
+
+def test_a_matrix_product_does_billions_of_operations() -> None:
+    assert 1e9 < matmul_flops(torch.float32, torch.device("cpu")) < 1e14
+
+
+def test_too_few_images_for_a_batch_size(tmp_path: Path) -> None:
+    (tmp_path / "trial.toml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "trial.toml", ["data.batch_size=128"], only=["mlp"])
+    with pytest.raises(CnnbenchError, match=r"variant 'mlp': .* 288 training images, .* takes 384 .* to 72"):
+        bench_recipe(recipe, device="cpu")

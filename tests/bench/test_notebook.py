@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from cnnbench.bench import notebook
+from cnnbench.recipe.config import Named
+
+CPU = torch.device("cpu")
+
+
+def named(name: str, **options: object) -> Named:
+    return Named.model_validate({"name": name, **options})
+
+
+def test_augmentation_in_torchvisions_words() -> None:
+    """Padding to 36 is two pixels on each side of 32."""
+    found = notebook.augmentation(
+        [
+            named("PadIfNeeded", min_height=36, min_width=36),
+            named("RandomCrop", height=32, width=32),
+            named("HorizontalFlip"),
+            named("VerticalFlip", p=0.25),
+        ],
+        (3, 32, 32),
+    )
+    assert [type(each) for each in found] == [
+        transforms.Pad,
+        transforms.RandomCrop,
+        transforms.RandomHorizontalFlip,
+        transforms.RandomVerticalFlip,
+    ]
+    pad, crop, flip, vertical = found
+    assert (pad.padding, crop.size, flip.p, vertical.p) == ((2, 2), (32, 32), 0.5, 0.25)  # type: ignore[attr-defined]
+
+
+def test_others_are_albumentations_own() -> None:
+    (invert,) = notebook.augmentation([named("InvertImg", p=1.0)], (3, 4, 4))
+    picture = Image.fromarray(np.full((4, 4, 3), 200, dtype=np.uint8))
+    assert np.asarray(invert(picture)).max() == 55
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_it_trains_and_validates(num_workers: int) -> None:
+    """Two classes, black and white: a line through the brightness tells them apart after a few steps."""
+    torch.manual_seed(0)
+    targets = torch.arange(64) % 2
+    images = (255 * targets.to(torch.uint8))[:, None, None, None].expand(64, 1, 2, 2)
+    data = notebook.PILImages(images, targets, transforms.ToTensor())
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(3):
+        loader = notebook.batches(data, 24, shuffle=True, num_workers=num_workers, device=CPU)
+        assert list(notebook.train(model, optimizer, loader, CPU)) == [24, 24]  # the rest is dropped
+    loader = notebook.batches(data, 24, shuffle=False, num_workers=num_workers, device=CPU)
+    assert notebook.validate(model, loader, CPU) == 1.0
