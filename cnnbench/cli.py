@@ -292,6 +292,9 @@ def compare(
             console.write(formats.to_csv(comparison))
         case CompareFormat.markdown:
             console.write(formats.to_markdown(comparison))
+    if form in (CompareFormat.json, CompareFormat.csv):  # which have no place for all of them
+        for problem in comparison.all_problems():
+            console.say(problem, "yellow")
     for picture in views.save_pictures(comparison, runs / "comparison"):
         console.say(f"picture: {picture}")
 
@@ -486,6 +489,10 @@ def end_interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
+MISTAKEN_PATHS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO)
+
+
 def run_app() -> None:
     """Runs the command; the user's mistakes and a disk that cannot be written end in a message."""
     try:
@@ -498,7 +505,10 @@ def run_app() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno in MISTAKEN_PATHS:
+            console.fail(f"{error.filename}: {error.strerror}; name another place")
+            sys.exit(USER_MISTAKE)
+        if error.errno not in UNWRITABLE:
             raise
         console.fail(
             f"{error.strerror}: {error.filename or 'while writing'}; what was finished before is kept"

@@ -33,7 +33,9 @@ MOST_IN_ONE_PIECE = 56
 
 def make_console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS", WIDTH_OF_A_PIPE))
+    columns = os.environ.get("COLUMNS", "")
+    wide = int(columns) if columns.isdecimal() and int(columns) > 0 else WIDTH_OF_A_PIPE
+    width = None if stream.isatty() else wide
     return Console(stderr=stderr, highlight=False, width=width, soft_wrap=not stream.isatty())
 
 

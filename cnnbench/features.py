@@ -88,20 +88,17 @@ def reused_features(
         with precision.autocast():
             return model.features(loader.normalize(images))
 
-    def features_of(split: Split, *, full_batches: bool) -> FeatureSplit:
+    def on_features(split: Split, full_batches: bool) -> FeatureSplit:
         return FeatureSplit(
             **vars(split), compute=compute, batch_size=loader.batch_size, full_batches=full_batches
         )
 
-    dataset = replace(
-        loader.dataset,
-        train=features_of(loader.dataset.train, full_batches=True),
-        val=features_of(loader.dataset.val, full_batches=False),
-    )
+    dataset = loader.dataset
+    train, val = on_features(dataset.train, full_batches=True), on_features(dataset.val, full_batches=False)
     model.on_features = True
     try:
         said = f"the features of the frozen backbone ({_mib(needed)}) are computed once, for every epoch"
-        yield loader.over(dataset), said
+        yield loader.over(replace(dataset, train=train, val=val)), said
     finally:
         model.on_features = False
 

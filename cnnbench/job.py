@@ -88,11 +88,9 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        smaller = max(config.data.batch_size // 2, 1)
-        raise OutOfMemoryError(
-            f"{run.label}: out of memory on {device.type} at batch size {config.data.batch_size}; "
-            f"try --set data.batch_size={smaller}"
-        ) from error
+        size = config.data.batch_size
+        advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
+        raise OutOfMemoryError(f"out of memory on {device.type} at batch size {size}; {advice}") from error
 
 
 def conditions_of(precision: Precision, device: torch.device) -> dict[str, str]:

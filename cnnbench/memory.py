@@ -7,6 +7,8 @@ import psutil
 import torch
 
 MIB = 2**20
+# What a container may use in bytes, where there is a limit: of Linux's control groups, version 2 and 1.
+LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def reset_peak(device: torch.device) -> None:
@@ -37,7 +39,7 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for file in LIMIT_FILES:
         try:
             limit = int(Path(file).read_text())
         except (OSError, ValueError):  # no such group, or "max"

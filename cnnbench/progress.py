@@ -15,8 +15,9 @@ class Follower:
     """Turns events into rows, bars and lines; knows how far each variant is."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.display = RunDisplay(recipe.title, [variant.name for variant in recipe.variants])
-        self.seeds = {variant.name: len(variant.seeds) for variant in recipe.variants}
+        asked = [each for each in recipe.variants if not recipe.only or each.name in recipe.only]
+        self.display = RunDisplay(recipe.title, [variant.name for variant in asked])
+        self.seeds = {variant.name: len(variant.seeds) for variant in asked}
         self.done = dict.fromkeys(self.seeds, 0)
         self.started: Started | None = None
         self.first_epoch = 0

@@ -162,8 +162,9 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     limits = {variant["config"]["data"].get("limit") for variant in plan["variants"]} - {None}
     if limits:
         sentences.append(
-            f"Only a part of the data was used (limit = {', '.join(map(str, sorted(limits)))}): "
-            "the figures do not stand for the whole data set."
+            f"At most so many images were used for training and validation, and for test (limit = "
+            f"{', '.join(map(str, sorted(limits)))}): where a data set has more, the figures do not stand "
+            "for all of it."
         )
     if any(row.train_seconds is not None for row in measured):
         sentences.append(
@@ -315,7 +316,8 @@ def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str],
 
 def _shared(plan: Mapping[str, Any]) -> _TextTable:
     flat, same, _ = _settings(plan)
-    rows = [[key, _setting(flat[0][key])] for key in same]
+    # unset in one variant and no option of the first one: nothing to tell
+    rows = [[key, _setting(flat[0][key])] for key in same if key in flat[0]]
     seeds = list(dict.fromkeys(json.dumps(variant["seeds"]) for variant in plan["variants"]))
     if len(seeds) == 1:
         rows.append(["train.seeds", seeds[0]])

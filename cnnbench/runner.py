@@ -132,6 +132,7 @@ def iterate_recipe(
     check_analyses(recipe, datasets)
     skipped = without_weights(recipe, directory, datasets, fresh)
     yield from map(Notice, stage_notes(recipe, runs_dir))  # which reads the plan before it is written anew
+    yield from map(Notice, another_recipe(recipe, directory))
     write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
     yield from skipped
     failures: list[Failed] = []
@@ -170,6 +171,7 @@ def report_recipe(
     Runs whose weights were deleted are reported too, but for what only weights can show. Raises CnnbenchError
     where none of its runs is complete.
     """
+    from cnnbench.comparison.stages import command as to_run
     from cnnbench.comparison.stages import solve, solved_runs
     from cnnbench.data import data_root
     from cnnbench.data.datasets import Datasets
@@ -180,8 +182,8 @@ def report_recipe(
     found = solved_runs(recipe, runs_dir)
     if not any(is_complete(run, config.model_dump(mode="json")) for run, config in found):
         raise CnnbenchError(
-            f"{recipe.path}: no finished run of these settings in {directory}; train it first "
-            f"(cnnbench recipe {recipe.path})"
+            f"{recipe.path}: no finished run of these settings in {directory}; train it first with the same "
+            f"--set, --seeds and --quick ({to_run(recipe, runs_dir)})"
         )
     datasets = Datasets(data_root(data_dir), recipe.plugins)
     write_plan(recipe, directory, command, skipped_before(directory))
@@ -295,6 +297,21 @@ def without_weights(
         except CnnbenchError as error:
             raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
     return list(found.values())
+
+
+def another_recipe(recipe: "Recipe", directory: Path) -> list[str]:
+    """A sentence where the directory's last plan was that of a recipe with another question, or none."""
+    try:
+        before = read_json(directory / "plan.json")
+        title, question = str(before["title"]), str(before["question"])
+    except (DamagedError, LookupError, TypeError):
+        return []
+    if (title, question) == (recipe.title, recipe.question):
+        return []
+    return [
+        f"{directory} was the place of {title!r} ({question}): its report is written anew for "
+        f"{recipe.title!r}, and runs with other settings are moved aside; give --runs DIR to keep both"
+    ]
 
 
 def skipped_before(directory: Path) -> dict[str, str]:

@@ -210,8 +210,8 @@ def _t_test(
     from scipy import stats
 
     variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return PairedTest(difference, difference, difference, float(difference == 0), method)
+    if variance == 0:  # seeds that tie show no noise, not that there is none: nothing can be told apart
+        return PairedTest(difference, bounds[0], bounds[1], 1.0, method)
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
     error = math.sqrt(variance)
     p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))

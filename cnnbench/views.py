@@ -15,7 +15,7 @@ from cnnbench.comparison.comparison import Cost
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS
-from cnnbench.prediction.applying import ClassPrediction, Predictions
+from cnnbench.prediction.predictions import ClassPrediction, Predictions
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
@@ -39,10 +39,7 @@ def show_comparison(comparison: Comparison) -> None:
     if left_out:
         notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
     console.print_lines([note for note in notes if note])
-    skipped = [
-        f"{row.variant}: {problem}" for row in comparison.rows if row.skipped for problem in row.problems
-    ]
-    sentences = [*comparison.conclusions(), *comparison.problems, *skipped]
+    sentences = [*comparison.conclusions(), *comparison.all_problems()]
     console.print_lines([f"- {sentence}" for sentence in sentences])
 
 

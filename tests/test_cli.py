@@ -370,6 +370,24 @@ def test_mistakes_of_compare(
     assert said in done.err
 
 
+def test_problems_are_told_beside_json(trained: Trained, cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "plan.json").write_text("{")
+    for form in ("json", "csv"):
+        done = cnnbench("compare", "--runs", tmp_path, "--format", form)
+        assert done.code == 0
+        assert "plan.json" in done.err
+        assert "plan.json" not in done.out
+
+
+def test_runs_that_would_be_in_a_file(cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "file").write_text("")
+    done = cnnbench("recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "file")
+    assert done.code == 2
+    assert "Not a directory; name another place" in done.err
+
+
 def test_bench_writes_json_to_stdout_and_progress_to_stderr(cnnbench: Command, tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     done = cnnbench(

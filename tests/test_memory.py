@@ -4,6 +4,7 @@ import mmap
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -75,3 +76,18 @@ def test_cuda_counts_what_the_device_allocated() -> None:
     assert memory.peak_mib(device) - before == pytest.approx(SIZE_MIB, abs=1)
     memory.reset_peak(device)
     assert memory.peak_mib(device) == pytest.approx(before, abs=1)
+
+
+def test_what_is_available_is_a_part_of_what_there_is() -> None:
+    assert 0 < memory.available_bytes(CPU) <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(("limit", "left"), [("1048576\n", 0), ("max\n", None), (str(2**62), None)])
+def test_a_container_has_no_more_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, left: int | None
+) -> None:
+    """A process with Python in it takes more than a MiB already, so nothing is left of that."""
+    (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(memory, "LIMIT_FILES", (str(tmp_path / "memory.max"), str(tmp_path / "absent")))
+    found = memory.available_bytes(CPU)
+    assert found == 0 if left == 0 else found > 2**20

@@ -141,6 +141,12 @@ def test_an_analysis_that_names_what_no_variant_has(bench: Bench, analysis: str,
     assert not bench.runs.exists()
 
 
+def test_another_recipe_of_the_same_name_is_told(trained: Bench) -> None:
+    trained.change("Which is better?", "Which is wider?")
+    assert "was the place of 'Trial' (Which is better?)" in notices(trained.go())[0]
+    assert notices(trained.go()) == []
+
+
 def test_a_dry_run_refuses_a_model_that_cannot_be_built(bench: Bench) -> None:
     recipe = load_recipe(bench.file, ['model={name = "resnet", widths = [8], blocks = [1, 1]}'])
     with pytest.raises(CnnbenchError, match="widths has 1 entries and blocks has 2"):

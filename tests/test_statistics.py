@@ -294,3 +294,8 @@ def test_scores_of_several_seeds_count_images_and_seeds() -> None:
     seeds = a.mean(1).var(ddof=1) / 3 + b.mean(1).var(ddof=1) / 3
     half = (test.high - test.low) / 2
     assert half > 1.96 * math.sqrt(image + seeds)
+
+
+def test_seeds_that_tie_show_no_difference() -> None:
+    """Without any spread between seeds its size is unknown, so nothing can be told apart."""
+    assert compare_means([8.0, 8.0], [7.0, 7.0]).p_value == 1.0

@@ -1,5 +1,6 @@
 """Comparisons and plans on stdout, and the pictures beside them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_all_columns_where_there_is_room(
     assert "No room" not in out
     assert "- blocks: a run is missing" in out
     assert "★ the best mean" in out
+
+
+def test_what_is_wrong_with_a_row_is_said(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = comparison.rows
+    rows = [replace(first, problems=("seed 1 diverged and does not count",)), second]
+    views.show_comparison(replace(comparison, rows=rows))
+    assert "- basic: seed 1 diverged and does not count" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", ["", "abc", "0"])
+def test_a_width_that_is_no_number(
+    columns: str, comparison: Comparison, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    views.show_comparison(comparison)
+    assert "bottleneck-large" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("columns", [80, 100])

@@ -126,7 +126,7 @@ def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
 
     columns = 1 if len(matrices) == 1 else 2
     rows = math.ceil(len(matrices) / columns)
-    height = 5.8 if columns == 1 else 1.5 + 3.05 * rows  # titles and class names stand above the first row
+    height = 5.8 if columns == 1 else 0.9 + 3.65 * rows  # titles and class names stand above each row
     figure, grid = plots.new_figure(rows, columns, height=height)
     norm = PowerNorm(0.5, vmin=0, vmax=100)
     scale = ScalarMappable(norm=norm, cmap="Blues")
@@ -140,7 +140,13 @@ def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
             font_size=9.0 if columns == 1 and len(classes) <= MOST_SMALL else 6.8,
         )
         small = columns > 1 or len(classes) > MOST_SMALL
-        _name_classes(axes, classes, leftmost=place % columns == 0, topmost=place < columns, small=small)
+        _name_classes(
+            axes,
+            classes,
+            leftmost=place % columns == 0,
+            topmost=place < columns or len(classes) <= MOST_ANNOTATED,
+            small=small,
+        )
     for axes in grid[len(matrices) :]:
         axes.set_visible(False)
     bar = figure.colorbar(
@@ -176,7 +182,7 @@ def _draw_one(axes: "Axes", shares: NDArray[np.float64], norm: "Normalize", font
 def _name_classes(
     axes: "Axes", classes: Sequence[str], *, leftmost: bool, topmost: bool, small: bool
 ) -> None:
-    """Names all classes, or as many as stand apart, on the outer axes only (the top row is always full)."""
+    """Names all classes, or as many as stand apart, where they are asked for."""
     step = 1 if len(classes) <= MOST_ANNOTATED else math.ceil(len(classes) / 10)
     places = range(0, len(classes), step)
     names = plots.short_names([str(classes[place]) for place in places], 16)

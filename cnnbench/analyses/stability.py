@@ -1,7 +1,8 @@
 """Stability of training: how much validation accuracy jumps from one epoch to the next.
 
-A jump is the change of validation accuracy into an epoch of the second half of training: with E epochs, into
-epochs e > E/2 (the untrained epoch 0 never counts). Early progress is thus left out; late progress counts.
+A change is that of validation accuracy into an epoch of the second half of training: with E epochs, into
+epochs e > E/2 (the untrained epoch 0 never counts). Their mean is progress, which is no instability; how far
+they scatter about it is: the roughness of a run is the sample standard deviation of its changes.
 """
 
 import math
@@ -22,19 +23,20 @@ MIN_CHANGES = 2  # fewer say nothing about jumping: at least 3 epochs are needed
 
 @dataclass(frozen=True)
 class Jumps:
-    """The jumps of one run, in the unit of the accuracies that were given."""
+    """The changes of one run, in the unit of the accuracies that were given."""
 
-    changes: list[float]
-
-    @property
-    def mean_change(self) -> float:
-        """The mean of the absolute changes."""
-        return math.fsum(abs(change) for change in self.changes) / len(self.changes)
+    changes: list[float]  # MIN_CHANGES or more
 
     @property
-    def largest_change(self) -> float:
-        """The largest absolute change."""
-        return max(abs(change) for change in self.changes)
+    def progress(self) -> float:
+        """The mean change: what an epoch brought."""
+        return _mean(self.changes)
+
+    @property
+    def roughness(self) -> float:
+        """The sample standard deviation of the changes: 0 where each epoch brought the same."""
+        squares = math.fsum((change - self.progress) ** 2 for change in self.changes)
+        return math.sqrt(squares / (len(self.changes) - 1))
 
     @property
     def num_drops(self) -> int:
@@ -99,8 +101,8 @@ class Stability(Analysis):
                 [
                     name,
                     len(runs),
-                    round(_mean([run.mean_change for run in measured]), 2) if measured else None,
-                    round(max(run.largest_change for run in measured), 2) if measured else None,
+                    round(_mean([run.roughness for run in measured]), 2) if measured else None,
+                    round(_mean([run.progress for run in measured]), 2) if measured else None,
                     round(max(run.largest_drop for run in measured), 2) if measured else None,
                     round(_mean([run.num_drops for run in measured]), 1) if measured else None,
                     round(_mean([len(run.changes) for run in measured]), 1) if measured else None,
@@ -108,15 +110,15 @@ class Stability(Analysis):
                 ]
             )
         definition = (
-            f"A jump is the change of validation {word} from one epoch to the next, in percentage points, "
-            "counted over the second half of training."
+            f"Changes of validation {word} from one epoch to the next, in percentage points, over the second "
+            "half of training. Roughness is their standard deviation: steady progress has none."
         )
         if any(jumps.values()):
             yield Figure(
                 name="stability",
                 title=f"Jumps of validation {word} between epochs",
-                caption=f"{definition} One mark per epoch and seed; left of zero {word} fell. The bar "
-                "spans plus and minus the mean absolute jump: the shorter, the steadier."
+                caption=f"{definition} One mark per epoch and seed; left of zero {word} fell. The bar is the "
+                "mean change plus and minus the roughness: the shorter, the steadier."
                 + subject.diverged_note(),
                 figure=_draw(jumps, word),
             )
@@ -124,12 +126,13 @@ class Stability(Analysis):
         yield Table(
             name="stability",
             title="Stability of training",
-            caption=f"{definition} Mean jump: mean absolute change. Drops: how often {word} fell, per "
+            caption=f"{definition} Progress: the mean change. Drops: how often {word} fell, per "
             "seed. Spread over seeds: their standard deviation at one epoch, averaged over the same epochs."
             + (f" Too few epochs (3 are needed) or no trained run: {', '.join(few)}." if few else "")
             + subject.diverged_note(),
             columns=[
-                "variant", "seeds", "mean jump (points)", "largest jump (points)", "largest drop (points)",
+                "variant", "seeds", "roughness (points)", "progress per epoch (points)",
+                "largest drop (points)",
                 "drops per seed", "changes per seed", "spread over seeds (points)",
             ],
             rows=rows,
@@ -141,16 +144,17 @@ def _draw(jumps: Mapping[str, Sequence[Jumps]], word: str) -> "MplFigure":
     plots.label_axes(axes, f"change of validation {word} from one epoch to the next (percentage points)", "")
     axes.axvline(0, color="#999999", linewidth=1, zorder=1)
     axes.grid(False, axis="y")
-    plots.note_above(axes, "mark: one epoch of one seed    bar: plus and minus the mean absolute jump")
+    plots.note_above(axes, "mark: one epoch of one seed    bar: mean change, plus and minus the roughness")
     for index, runs in enumerate(jumps.values()):
         style = plots.style_of(index)
         if not runs:
             axes.text(0, index, " too few epochs", fontsize=plots.SMALL_SIZE, color=plots.MUTED, va="center")
             continue
-        half = _mean([run.mean_change for run in runs])
-        axes.barh(index, 2 * half, left=-half, height=0.62, color=style.color, alpha=0.18, zorder=2)
-        axes.plot([-half, -half], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)
-        axes.plot([half, half], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)
+        middle = _mean([run.progress for run in runs])
+        half = _mean([run.roughness for run in runs])
+        axes.barh(index, 2 * half, left=middle - half, height=0.62, color=style.color, alpha=0.18, zorder=2)
+        for end in (middle - half, middle + half):
+            axes.plot([end, end], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)
         for seed, run in enumerate(
             runs
         ):  # each seed on a level of its own, so that equal changes stay visible
@@ -159,13 +163,12 @@ def _draw(jumps: Mapping[str, Sequence[Jumps]], word: str) -> "MplFigure":
                 run.changes, [level] * len(run.changes), marker=style.marker, color=style.color,
                 markersize=5.5, markeredgecolor="white", markeredgewidth=0.6, linestyle="none", zorder=4,
             )  # fmt: skip
-        largest = max(run.largest_change for run in runs)
+        drop = max(run.largest_drop for run in runs)
         axes.text(
-            1.02, index, f"mean {half:.2f}\nlargest {largest:.2f}", transform=axes.get_yaxis_transform(),
+            1.02, index, f"roughness {half:.2f}\nlargest drop {drop:.2f}",
+            transform=axes.get_yaxis_transform(),
             fontsize=plots.SMALL_SIZE, color=plots.MUTED, va="center",
         )  # fmt: skip
     axes.set_yticks(range(len(jumps)), plots.short_names(list(jumps)))
     axes.set_ylim(len(jumps) - 0.5, -0.5)
-    reach = 1.08 * max(abs(low_high) for low_high in axes.get_xlim())
-    axes.set_xlim(-reach, reach)
     return figure

@@ -75,6 +75,18 @@ class Comparison:
             grouped.setdefault(row.recipe, []).append(row)
         return grouped
 
+    def all_problems(self) -> list[str]:
+        """What was met in reading: of recipes, then of single rows, each with its name."""
+        several = len(self.recipes()) > 1
+        return [
+            *self.problems,
+            *(
+                f"{f'{row.recipe}, ' * several}{row.variant}: {problem}"
+                for row in self.rows
+                for problem in row.problems
+            ),
+        ]
+
     def best(self, recipe: str) -> Row | None:
         """The row with the best mean, the smaller one if two are equal; None where nothing was measured."""
         return max(_measured(self.recipes()[recipe]), key=self._goodness, default=None)
@@ -182,7 +194,7 @@ class Comparison:
         """Which of several equals to take: the smaller one, or of one size the faster one."""
         for name, words in (("num_params", "smallest"), ("train_seconds", "fastest to train")):
             costs = {row.variant: cost for row in tied if (cost := _cost(row, name)) is not None}
-            comparable = name == "num_params" or len({row.device for row in tied}) == 1
+            comparable = name == "num_params" or _times_compare(tied)
             if (
                 comparable
                 and len(costs) == len(tied)
@@ -236,8 +248,8 @@ class Comparison:
             costs = {row.variant: cost for row in measured if (cost := _cost(row, name)) is not None}
             if len(costs) < len(measured) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
                 continue
-            if name == "train_seconds" and len({row.device for row in measured}) > 1:
-                continue  # seconds of different machines
+            if name == "train_seconds" and not _times_compare(measured):
+                continue
             front: list[Row] = []
             for row in sorted(measured, key=lambda row: (costs[row.variant], -self._goodness(row)[0])):
                 if not front or self._goodness(row)[0] > self._goodness(front[-1])[0]:
@@ -267,6 +279,11 @@ class Comparison:
     def _goodness(self, row: Row) -> tuple[float, float]:
         size = -row.num_params if row.num_params is not None else float("-inf")
         return (_mean(row) if self.metric.higher_is_better else -_mean(row)), size
+
+
+def _times_compare(rows: list[Row]) -> bool:
+    """Whether seconds of training say something: of one machine, and of more than one run each."""
+    return len({row.device for row in rows}) == 1 and all(_estimate(row).num > 1 for row in rows)
 
 
 def _measured(rows: list[Row]) -> list[Row]:

@@ -116,12 +116,9 @@ def markdown_table(comparison: Comparison) -> str:
 
 def to_markdown(comparison: Comparison) -> str:
     """The table, what it allows to conclude, and the problems met, under headings of their own."""
-    problems = [
-        *comparison.problems,
-        *(f"{row.recipe}, {row.variant}: {problem}" for row in comparison.rows for problem in row.problems),
-    ]
     text = markdown_table(comparison)
-    for title, sentences in (("What this allows to say", comparison.conclusions()), ("Problems", problems)):
+    parts = {"What this allows to say": comparison.conclusions(), "Problems": comparison.all_problems()}
+    for title, sentences in parts.items():
         if sentences:
             text += f"\n## {title}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
     return text

@@ -150,6 +150,7 @@ def _read_variant(directory: Path, variant: VariantMeasurements) -> None:
 
 def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) -> None:
     """Adds what a run measured, or the reason it does not count; raises DamagedError."""
+    run.check_results()
     path = run.path / "result.json"
     metrics, status = result.get("metrics"), result.get("status")
     if status not in ("complete", "diverged") or not isinstance(metrics, dict):

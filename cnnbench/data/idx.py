@@ -11,10 +11,23 @@ from torch import Tensor
 
 from cnnbench.data.base import Source
 from cnnbench.data.download import Progress, fetch
-from cnnbench.data.files import damaged, missing, read_bytes, read_verified
+from cnnbench.data.files import damaged, md5_of, missing, read_bytes, read_verified
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
+
+
+# md5 sums of the published .gz files and of what is in them
+UNPACKED = {
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873": "6bbc9ace898e44ae57da46a324031adb",  # MNIST
+    "d53e105ee54ea40749a09fcbcd1e9432": "a25bea736e30d166cdddb491f175f624",
+    "9fb629c4189551a2d022fa330f9573f3": "2646ac647ad5339dbf082846283269ea",
+    "ec29112dd5afa0611ce80d1b7f02629c": "27ae3e4e09519cfbb04c329615203637",
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d": "f4a8712d7a061bf5bd6d2ca38dc4d50a",  # FashionMNIST
+    "25c81989df183df01b3e8a0aad5dffbe": "9018921c3c673c538a1fc5bad174d6f9",
+    "bef4ecab320f06d8554ea6380940ec79": "8181f5470baa50b63fa0f6fddb340f0a",
+    "bb300cfdad3c16e7a12a480ee83cd310": "15d484375f8d13e6eb1aabb0c3f46965",
+}
 
 
 def load_idx(root: Path, name: str, published: "type[MNIST]", classes: tuple[str, ...]) -> Source:
@@ -38,11 +51,11 @@ def load_idx(root: Path, name: str, published: "type[MNIST]", classes: tuple[str
 
 
 def download_idx(root: Path, published: "type[MNIST]", progress: Progress | None) -> None:
-    """Fetches what is missing or altered of the four files; where only an unpacked one is, it is kept."""
+    """Fetches what is missing or altered of the four files; one that is there unpacked is not missing."""
     folder = root / published.__name__ / "raw"
     for file, md5 in published.resources:
         unpacked = (folder / file).with_suffix("")
-        if unpacked.is_file() and not (folder / file).is_file():
+        if unpacked.is_file() and not (folder / file).is_file() and md5_of(unpacked) == UNPACKED.get(md5):
             continue
         fetch([f"{mirror}{file}" for mirror in published.mirrors], folder / file, md5, progress)
 
@@ -68,7 +81,9 @@ def _present(packed: Path) -> Path | None:
 def _read(packed: Path, md5: str, name: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     path = _present(packed) or packed
     if path != packed:
-        return parse_idx(read_bytes(path), path, name)  # no checksum of unpacked files was published
+        expected = UNPACKED.get(md5)
+        content = read_bytes(path) if expected is None else read_verified(path, expected, name)
+        return parse_idx(content, path, name)
     try:
         content = gzip.decompress(read_verified(path, md5, name))
     except (OSError, EOFError, zlib.error) as error:

@@ -1,5 +1,5 @@
 """A trained run applied to the user's own pictures."""
 
-from cnnbench.prediction.applying import as_dicts, predict
+from cnnbench.prediction.predictions import as_dicts, predict
 
 __all__ = ["as_dicts", "predict"]

@@ -22,7 +22,7 @@ from cnnbench.recipe.config import (
     Seeds,
     TrainConfig,
 )
-from cnnbench.recipe.encoders import encoder_options, read_encoder
+from cnnbench.recipe.encoders import encoder_options, keys_to_set, read_encoder
 from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
@@ -320,7 +320,7 @@ class Checker:
         kind = _KINDS.get(table)
         known = list(SECTIONS[layer.section].model_fields) if not parts and layer.section in SECTIONS else []
         if kind is None:
-            return None if layer.section == "model" else known
+            return keys_to_set(layer, parts, self.plugins) if layer.section == "model" else known
         value: Any = layer.values
         for part in parts:
             value = value.get(part, {}) if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
-from cnnbench.libraries import split_name
+from cnnbench.libraries import is_model, split_name
 from cnnbench.options import ENCODER
 from cnnbench.recipe.config import LibraryEncoder, Named, RunEncoder, TunedEncoder
 from cnnbench.recipe.merging import RUN
@@ -71,10 +71,10 @@ def with_stages(plugins: Sequence[str]) -> list[str]:
 def no_stages(name: str, plugins: Sequence[str]) -> str:
     """Why a model cannot be an encoder, or one that was trained here cannot hand its weights over."""
     library = split_name(name)
-    if library is not None and library[0] == "torchvision":
-        return f"{name} has no stages by name; timm has most of torchvision's networks: timm/{library[1]}"
-    if library is not None:
+    if library is not None and library[0] == "timm":
         return f'{name} is timm\'s; take its published weights, {{name = "{name}", pretrained = true}}'
+    if library is not None and is_model(f"timm/{library[1]}"):
+        return f"{name} has no stages by name, so it cannot be an encoder: take timm/{library[1]}"
     return f"{name} has no stages, so it cannot be an encoder: expected {choices(with_stages(plugins))}"
 
 
@@ -145,6 +145,16 @@ def _by_name(
     if tuned is None or named is None:
         return {}
     return {**named.model_dump(mode="json"), **tuned.model_dump(mode="json")}
+
+
+def keys_to_set(layer: "Layer", parts: Sequence[str], plugins: Sequence[str]) -> list[str] | None:
+    """Which keys of this table of [model] can be set alone: of an encoder that is not there, what it is."""
+    try:
+        target = catalog.target("model", str(layer.values.get("name")), list(plugins))
+        is_absent = len(parts) == 1 and not isinstance(layer.values.get(parts[0]), dict)
+        return [RUN, "name"] if is_absent and parts[0] in encoder_options(target) else None
+    except (KeyError, CnnbenchError):
+        return None
 
 
 def check_unfreezing(check: "Checker", layer: "Layer", model: Named, epochs: int) -> None:

@@ -248,8 +248,8 @@ def stage_files(path: Path) -> list[Path]:
         return []  # told where the file is read for its own sake
     variants = document.get("variants")
     tables = [document, *(variants if isinstance(variants, list) else [])]
-    found = [table.get("model") for table in tables if isinstance(table, dict)]
-    models = [model for model in found if isinstance(model, dict)]
+    written = [table.get("model") for table in tables if isinstance(table, dict)]
+    models = [model for model in written if isinstance(model, dict)]
     parts = [part for model in models for part in model.values() if isinstance(part, dict)]
     names = [model.get(BEST_OF) for model in models] + [part.get(RUN) for part in parts]
     files = [stage_file(path, name) for name in names if isinstance(name, str)]

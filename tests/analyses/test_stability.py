@@ -13,10 +13,16 @@ def test_jumps_of_the_second_half() -> None:
     found = stability_of(accuracies)  # 8 epochs: the changes into epochs 5, 6, 7 and 8
     assert found is not None
     assert found.changes == [5, -2, 1, -3]
-    assert found.mean_change == pytest.approx(11 / 4)
-    assert found.largest_change == 5
+    assert found.progress == pytest.approx(1 / 4)
+    assert found.roughness == pytest.approx((38.75 / 3) ** 0.5)  # deviations 4.75, -2.25, 0.75 and -3.25
     assert found.num_drops == 2
     assert found.largest_drop == 3
+
+
+def test_steady_progress_is_no_instability() -> None:
+    found = stability_of(dict(enumerate([10.0, 20.0, 30.0, 40.0, 50.0])))
+    assert found is not None
+    assert (found.progress, found.roughness) == (10, 0)
 
 
 def test_an_odd_number_of_epochs() -> None:
@@ -70,7 +76,8 @@ def test_the_table_and_the_picture(subject: Callable[..., Subject]) -> None:
     assert isinstance(figure, Figure)
     assert isinstance(table, Table)
     # seed 0: +20, -5; seed 1: +10, +2 percentage points; spread: 0 at epoch 3, 7/sqrt 2 at epoch 4
-    assert list(table.rows[0]) == ["basic", 2, 9.25, 20.0, 5.0, 0.5, 2.0, 2.47]
+    # roughness (25 + 8)/sqrt 2 / 2; progress (7.5 + 6) / 2
+    assert list(table.rows[0]) == ["basic", 2, 11.67, 6.75, 5.0, 0.5, 2.0, 2.47]
     assert "(percentage points)" in figure.figure.axes[0].get_xlabel()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnnbench import catalog
-from cnnbench.recipe import Recipe, RecipeError, load_recipe
+from cnnbench.recipe import Recipe, RecipeError, load_recipe, recipe_schema
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.recipe.encoders import architecture, encoder_options, tuning_of
 from cnnbench.recipe.stages import load_stages, stage_files
@@ -181,6 +181,18 @@ def test_settings_of_the_command_line(write: Write) -> None:
     assert "--set model.encoder.run=s/clasifier: no recipe" in said(path, "model.encoder.run=s/clasifier")
 
 
+def test_a_setting_for_all_is_for_those_that_have_an_encoder(write: Write) -> None:
+    own = '[[variants]]\nname = "own"\nmodel = "unet"\n'
+    path = write('{name = "cnn"}', masks=MASKS + own)
+    a, b = load(path, "model.encoder.freeze=true").variants
+    assert (a.model.options["encoder"]["freeze"], b.model.options["encoder"]) == (True, None)
+    _, b = load(path, "variants.own.model.encoder.name=cnn").variants
+    assert b.model.options["encoder"]["name"] == "cnn"
+    assert 'unknown key "freeze" in variants.own.model.encoder.freeze' in said(
+        path, "variants.own.model.encoder.freeze=true"
+    )
+
+
 def test_encoders_can_be_swept(write: Write) -> None:
     sweep = (
         '[data]\nname = "lunar_synthetic"\n[model]\nname = "unet"\n[sweep]\n'
@@ -213,8 +225,13 @@ def test_the_quick_form_lets_go_in_its_last_epoch(write: Write) -> None:
         pytest.param('"unet"', ["unet has no stages, so it cannot be an encoder"], id="itself"),
         pytest.param(
             '{name = "torchvision/resnet18"}',
-            ["torchvision/resnet18 has no stages by name", "timm/resnet18"],
+            ["torchvision/resnet18 has no stages by name, so it cannot be an encoder: take timm/resnet18"],
             id="torchvision",
+        ),
+        pytest.param(
+            '{name = "torchvision/alexnet"}',
+            ["torchvision/alexnet has no stages, so it cannot be an encoder", "one of cnn, resnet"],
+            id="torchvision alone",
         ),
         pytest.param(
             '{name = "timm/resnet81"}',
@@ -367,3 +384,28 @@ def test_old_settings_get_the_options_that_have_come_since(write: Write) -> None
     older = config.model_dump(mode="json")
     assert older["model"].pop("encoder") is None
     assert with_defaults(older)["model"]["encoder"] is None
+
+
+@pytest.mark.parametrize(
+    ("encoder", "is_valid"),
+    [
+        ("resnet", True),
+        ({"name": "resnet", "widths": [4, 6], "freeze": True}, True),
+        ({"name": "timm/resnet18", "pretrained": True, "lr_factor": 0.1}, True),
+        ({"run": "a/b", "variant": "c", "unfreeze_epoch": 2}, True),
+        ({"freeze": True}, True),  # of a variant: the name stands in the recipe's own section
+        ("mlp", False),
+        ({"name": "resnet", "widht": [4]}, False),
+        ({"name": "timm/resnet18", "widths": [4]}, False),
+        ({"run": "a/b", "widths": [4]}, False),
+        ({"run": "a/b", "lr_factor": 0}, False),
+        (3, False),
+    ],
+    ids=str,
+)
+def test_editors_are_told_the_same(encoder: object, is_valid: bool) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(recipe_schema())
+    model = {"name": "unet", "encoder": encoder}
+    recipe = {"data": "lunar_synthetic", "variants": [{"name": "a", "model": model}]}
+    assert validator.is_valid(recipe) == is_valid

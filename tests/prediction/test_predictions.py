@@ -15,7 +15,7 @@ from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.prediction import as_dicts
-from cnnbench.prediction.applying import ClassPrediction, MaskPrediction, Predictions, predict
+from cnnbench.prediction.predictions import ClassPrediction, MaskPrediction, Predictions, predict
 from cnnbench.recipe import load_recipe
 from cnnbench.runner import run_recipe
 from cnnbench.runs import Run

@@ -67,7 +67,7 @@ def predict(
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
 ) -> Predictions:
-    """Applies a finished run, or a variant's first finished seed, to pictures, seen as images in training.
+    """Applies a finished run, or a variant's first finished seed, to pictures, seen as in training.
 
     Of a classification come the `top` classes (5) of each picture. Masks are written to the folder `save`,
     else beside each picture, as NAME_predicted_mask.png. It is computed in fp32. Raises CnnbenchError,
