@@ -316,7 +316,8 @@ def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str],
 
 def _shared(plan: Mapping[str, Any]) -> _TextTable:
     flat, same, _ = _settings(plan)
-    rows = [[key, _setting(flat[0][key])] for key in same]
+    # unset in one variant and no option of the first one: nothing to tell
+    rows = [[key, _setting(flat[0][key])] for key in same if key in flat[0]]
     seeds = list(dict.fromkeys(json.dumps(variant["seeds"]) for variant in plan["variants"]))
     if len(seeds) == 1:
         rows.append(["train.seeds", seeds[0]])

@@ -18,7 +18,7 @@ from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.stability import Stability
 from cnnbench.comparison import compare
 from cnnbench.data.datasets import Datasets
-from cnnbench.report import command_of, markdown_text, write_report
+from cnnbench.report import _shared, command_of, markdown_text, write_report
 from cnnbench.runs import Run
 
 TARGETS = np.arange(100) % 4
@@ -197,6 +197,18 @@ def test_old_files_of_a_report_go_and_others_stay(directory: Path) -> None:
     assert not (directory / "tables/stability.csv").exists()
     assert (directory / "figures/mine.png").read_bytes() == b"mine"
     assert (directory / "figures/learning_curves_loss.png").exists()
+
+
+def test_an_option_unset_in_a_variant_that_the_first_one_lacks() -> None:
+    """A U-Net without an encoder beside a model that has no such option."""
+    shared = {"train": {"lr": 0.1}}
+    plan = {
+        "variants": [
+            {"seeds": [0], "config": {"model": {"name": "mlp"}, **shared}},
+            {"seeds": [0], "config": {"model": {"name": "unet", "encoder": None}, **shared}},
+        ]
+    }
+    assert [key for key, _ in _shared(plan).rows] == ["train.lr", "train.seeds"]
 
 
 def test_a_report_is_the_same_each_time(directory: Path) -> None:
