@@ -188,8 +188,11 @@ def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
     import numpy as np
 
     a, b = np.asarray(values_a, dtype=float), np.asarray(values_b, dtype=float)
-    parts = _mean_noise(a, b)
-    return _t_test(float(a.mean() - b.mean()), parts, (-math.inf, math.inf), "Welch t test over seeds")
+    difference, parts, method = float(a.mean() - b.mean()), _mean_noise(a, b), "Welch t test over seeds"
+    if not any(variance for variance, _ in parts):
+        # seeds that tie show no noise, but not that there is none: nothing can be told apart
+        return PairedTest(difference, -math.inf, math.inf, 1.0, method)
+    return _t_test(difference, parts, (-math.inf, math.inf), method)
 
 
 def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]") -> list[tuple[float, int]]:
@@ -210,8 +213,8 @@ def _t_test(
     from scipy import stats
 
     variance = sum(part for part, _ in parts)
-    if variance == 0:  # seeds that tie show no noise, not that there is none: nothing can be told apart
-        return PairedTest(difference, bounds[0], bounds[1], 1.0, method)
+    if variance == 0:
+        return PairedTest(difference, difference, difference, float(difference == 0), method)
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
     error = math.sqrt(variance)
     p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))

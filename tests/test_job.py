@@ -100,7 +100,7 @@ def test_the_result_says_what_was_measured(finished: Run, dataset: Dataset) -> N
     assert result is not None
     fields = (
         "status message epochs best_epoch metrics num_params macs train_seconds val_seconds latency_ms "
-        "throughput peak_memory_mib precision device versions finished classes"
+        "throughput peak_memory_mib precision device versions finished classes images"
     )
     assert sorted(result) == sorted(fields.split())
     assert (result["status"], result["message"], result["epochs"]) == ("complete", None, 4)
@@ -235,7 +235,7 @@ def test_a_diverged_run_is_finished_with_its_step(run: Run, dataset: Dataset) ->
 
 def test_out_of_memory_names_a_smaller_batch(run: Run, dataset: Dataset) -> None:
     wide = run_config({"name": "mlp", "widths": [10**13]})  # more than an address space holds
-    message = r"v seed 3: out of memory on cpu at batch size 32; try --set data\.batch_size=16"
+    message = r"^out of memory on cpu at batch size 32; try --set data\.batch_size=16"
     with pytest.raises(OutOfMemoryError, match=message) as caught:
         list(train_run(run, wide, dataset, CPU))
     assert isinstance(caught.value, CnnbenchError)

@@ -117,5 +117,5 @@ def test_a_matrix_product_does_billions_of_operations() -> None:
 def test_too_few_images_for_a_batch_size(tmp_path: Path) -> None:
     (tmp_path / "trial.toml").write_text(RECIPE)
     recipe = load_recipe(tmp_path / "trial.toml", ["data.batch_size=128"], only=["mlp"])
-    with pytest.raises(CnnbenchError, match=r"variant 'mlp': .* 288 training images, .* takes 384 .* to 72"):
+    with pytest.raises(CnnbenchError, match=r"variant 'mlp': .* 360 training images, .* takes 384 .* to 90"):
         bench_recipe(recipe, device="cpu")

@@ -744,7 +744,8 @@ def test_a_model_of_a_library(write: Write) -> None:
     (variant,) = load_recipe(path).variants
     assert variant.model.name == "timm/resnet50.tv_in1k"
     assert variant.model.options == {
-        "pretrained": True, "weights": None, "head": "cifar10", "image_size": None,
+        "pretrained": True, "weights": None, "head": "cifar10", "image_size": None, "freeze": False,
+        "unfreeze_epoch": None, "lr_factor": 1.0,
     }  # fmt: skip
 
 
