@@ -97,7 +97,7 @@ def test_unpacked_files_are_read_too(
         with pytest.raises(CnnbenchError, match=r"t10k-images-idx3-ubyte is truncated or altered: its md5"):
             mnist.load(tmp_path)
         fetched: list[str] = []
-        monkeypatch.setattr(idx, "fetch", lambda urls, path, *_: fetched.append(path.name))
+        monkeypatch.setattr(idx, "fetch", lambda *arguments: fetched.append(arguments[1].name))
         mnist.download(tmp_path, None)
         assert fetched == ["t10k-images-idx3-ubyte.gz"]
 
