@@ -20,11 +20,17 @@ class AccuracyVsCost(Analysis):
     """Which variants buy accuracy at the least cost."""
 
     def analyse(self, subject: Subject) -> Iterator[Figure]:
-        """Yields one picture per cost that is known, and above 0, for at least one variant."""
+        """Yields one picture per cost that is known, and above 0, for at least one variant.
+
+        None of training time where the runs are not of one machine: their seconds do not compare.
+        """
+        devices = {(result_of(run).get("device") or {}).get("name") for run in subject.runs}
         measure = subject.leading()
         word = measures.label(measure)
         accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
+            if key == "train_seconds" and len(devices) > 1:
+                continue
             points = []
             styles = []
             for index, (name, runs) in enumerate(subject.trained().items()):

@@ -8,6 +8,10 @@ from scipy import stats
 from cnnbench.analyses.accuracies import accuracy_of
 from cnnbench.analyses.accuracy_vs_cost import AccuracyVsCost
 from cnnbench.analyses.base import Subject
+from cnnbench.runs import Run
+
+MakeRun = Callable[..., Run]
+SubjectFrom = Callable[[list[Run]], Subject]
 
 
 def test_several_seeds_have_students_interval(subject: Callable[..., Subject]) -> None:
@@ -54,3 +58,9 @@ def test_axes_carry_units(subject: Callable[..., Subject]) -> None:
 def test_a_cost_nobody_knows_has_no_picture(subject: Callable[..., Subject]) -> None:
     figures = AccuracyVsCost().analyse(subject({"basic": [[0.1, 0.7]]}, macs=None))
     assert [figure.name for figure in figures] == ["accuracy_vs_parameters", "accuracy_vs_time"]
+
+
+def test_times_of_different_machines_have_no_picture(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    runs = [make_run("a", 0, [0.1, 0.7], device="Xeon"), make_run("b", 0, [0.1, 0.8], device="EPYC")]
+    figures = AccuracyVsCost().analyse(subject_from(runs))
+    assert [figure.name for figure in figures] == ["accuracy_vs_parameters", "accuracy_vs_macs"]
