@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import weights as weight_files
-from cnnbench.models.model_libraries import Timm, fitting
+from cnnbench.models.model_libraries import Timm, stored_weights
 from cnnbench.models.preprocessing import Steps
 from cnnbench.recipe.tuning import Tuning
 
@@ -156,13 +156,9 @@ class TimmEncoder(Encoder):
 
     def begin(self, weights: Mapping[str, Tensor] | None) -> None:
         """Takes the published weights or those of a file, if it is to; raises as `Pretrained.begin` does."""
-        if self.weights is not None:
-            path = weight_files.find_file(self.weights, self.name)
-        elif self.pretrained:
-            path = weight_files.find_published(self.library.published(), self.name)
-        else:
+        found = stored_weights(self.library, self.name, pretrained=self.pretrained, weights=self.weights)
+        if found is None:
             return
-        found = fitting(self.library, self.name, weight_files.read(path), str(path))
         self.network.load_state_dict(self.library.features(len(self.shapes), found).state_dict())
 
 

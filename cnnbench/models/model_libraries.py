@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnbench.errors import CnnbenchError
 from cnnbench.libraries import split_name
 from cnnbench.models.preprocessing import Interpolation, Steps
-from cnnbench.models.weights import Published, misfit
+from cnnbench.models.weights import Published, find_file, find_published, misfit, read
 
 
 class Library(Protocol):
@@ -152,6 +152,22 @@ class Timm:
         overlay = {"state_dict": dict(weights), "num_classes": self.num_classes()}
         network = self._create(self.num_classes(), pretrained=True, pretrained_cfg_overlay=overlay)
         return network.state_dict()
+
+
+def stored_weights(
+    library: Library, name: str, *, pretrained: bool, weights: str | None
+) -> Mapping[str, Tensor] | None:
+    """The published weights or those of a file, as the library's network has them; None of neither.
+
+    Raises WeightsAbsentError where they are not on this machine, and as `fitting` does.
+    """
+    if weights is not None:
+        path = find_file(weights, name)
+    elif pretrained:
+        path = find_published(library.published(), name)
+    else:
+        return None
+    return fitting(library, name, read(path), str(path))
 
 
 def fitting(library: Library, name: str, found: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:

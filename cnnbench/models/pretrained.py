@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, cifar10_indices, imagenet_classes
-from cnnbench.models import weights as weight_files
 from cnnbench.models.model_heads import apply_head, class_tensors, split_head
-from cnnbench.models.model_libraries import fitting, open_library
+from cnnbench.models.model_libraries import open_library, stored_weights
 from cnnbench.models.preprocessing import Preprocessing
 from cnnbench.models.tuning import Headed, Tuning
 from cnnbench.options import Count, Head, Positive
@@ -150,13 +149,9 @@ class Pretrained(Headed):
         is not theirs or the head speaks of other classes than the data's.
         """
         self._check_classes(tuple(classes))
-        if self.weights is not None:
-            path = weight_files.find_file(self.weights, self.name)
-        elif self.pretrained:
-            path = weight_files.find_published(self.library.published(), self.name)
-        else:
-            return
-        self._load(weight_files.read(path), str(path))
+        found = stored_weights(self.library, self.name, pretrained=self.pretrained, weights=self.weights)
+        if found is not None:
+            self._load(found)
 
     def _check_classes(self, classes: tuple[str, ...]) -> None:
         if self.head == "new":
@@ -169,9 +164,8 @@ class Pretrained(Headed):
                 f"({', '.join(classes[:3])} ...)"
             )
 
-    def _load(self, found: Mapping[str, Tensor], path: str) -> None:
+    def _load(self, found: Mapping[str, Tensor]) -> None:
         """Everything but a new head."""
         device = next(self.network.parameters()).device
-        found = fitting(self.library, self.name, found, path)
         kept = {name: value.to(device) for name, value in found.items() if name not in self.new_tensors}
         self.network.load_state_dict(kept, strict=self.head != "new")
