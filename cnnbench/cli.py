@@ -305,7 +305,8 @@ def bench(
         Path | None, typer.Argument(metavar="RECIPE", help="A TOML file; else a standard set of models.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--variant", metavar="NAME", help="This variant alone. Repeatable.")
+        list[str] | None,
+        typer.Option("--variant", "--only", metavar="NAME", help="This variant alone. Repeatable."),
     ] = None,
     settings: Settings = None,
     seconds: Annotated[

@@ -54,9 +54,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             trained = [each for each in group["params"] if each.grad is not None]
             hidden = [each for each in trained if each.dim() > 1 and each is not self.head]
-            in_hidden = {id(each) for each in hidden}
+            others = [each for each in trained if each.dim() <= 1 or each is self.head]
             self._step_hidden(hidden, group)
-            self._step_others([each for each in trained if id(each) not in in_hidden], group)
+            self._step_others(others, group)
         return loss
 
     def _step_hidden(self, weights: list[Tensor], group: dict[str, Any]) -> None:
