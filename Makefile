@@ -12,11 +12,12 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV        := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
-# A recipe's answer stands where the recipe does: recipes/a/b.toml -> runs/a/b/report.md (runs/a/b+quick when reduced).
+# A recipe's answer stands where the recipe does: recipes/a/b.toml -> runs/a/b/ (runs/a/b+quick when reduced). The file
+# `complete` there is newer than the recipe when the report has every run it asks for: not after --only or --seeds.
 REDUCED := $(filter-out 0 no false,$(QUICK))
 SUFFIX  := $(if $(REDUCED),+quick)
 RECIPES := $(sort $(shell find recipes -name '*.toml'))
-REPORTS := $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/report.md,$(RECIPES))
+ANSWERS := $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/complete,$(RECIPES))
 
 .DEFAULT_GOAL := help
 # Recipes one after another: two trainings at a time would spoil each other's measured times.
@@ -56,19 +57,19 @@ format: $(INSTALLED) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-all: $(REPORTS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
-	$(BIN)/cnnbench compare $(patsubst %/report.md,%,$(REPORTS))
+all: $(ANSWERS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
+	$(BIN)/cnnbench compare $(patsubst %/complete,%,$(ANSWERS))
 
 # A recipe that is built on another one (model = {best_of = "a/b"}, model.encoder = {run = "a/b"}) comes after it, and
 # again when that has a new answer.
 BUILT_ON := $(foreach recipe,$(RECIPES:recipes/%.toml=%),$(patsubst %,$(recipe)|%,$(sort $(shell sed -nE \
 	's/^([][A-Za-z0-9_., ={]*[ .{])?(best_of|run) *= *"([^"]*)".*/\3/p' recipes/$(recipe).toml))))
 define after
-$(RUNS)/$(1)$(SUFFIX)/report.md: $(RUNS)/$(2)$(SUFFIX)/report.md
+$(RUNS)/$(1)$(SUFFIX)/complete: $(RUNS)/$(2)$(SUFFIX)/complete
 endef
 $(foreach pair,$(BUILT_ON),$(eval $(call after,$(firstword $(subst |, ,$(pair))),$(lastword $(subst |, ,$(pair))))))
 
-$(REPORTS): $(RUNS)/%$(SUFFIX)/report.md: recipes/%.toml | $(INSTALLED)
+$(ANSWERS): $(RUNS)/%$(SUFFIX)/complete: recipes/%.toml | $(INSTALLED)
 	$(BIN)/cnnbench recipe $< --runs $(RUNS) $(if $(REDUCED),--quick) $(ARGS)
 
 bench: $(INSTALLED) ## measure images per second against the loop of a notebook

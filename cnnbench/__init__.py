@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cnnbench.comparison import compare
     from cnnbench.prediction import predict
     from cnnbench.recipe import load_recipe
-    from cnnbench.runner import run_recipe
+    from cnnbench.running import run_recipe
 
 __all__ = ["compare", "load_recipe", "predict", "run_recipe"]
 
@@ -17,7 +17,7 @@ _HOMES = {
     "compare": "cnnbench.comparison",
     "load_recipe": "cnnbench.recipe",
     "predict": "cnnbench.prediction",
-    "run_recipe": "cnnbench.runner",
+    "run_recipe": "cnnbench.running",
 }
 
 

@@ -65,6 +65,16 @@ Settings = Annotated[
 NumSeeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many seeds.")
 ]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=256,
+        metavar="N",
+        help="So many runs at a time, each in a process of its own with its share of the processor.",
+    ),
+]
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
 ]

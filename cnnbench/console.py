@@ -14,6 +14,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TransferSpeedColumn,
@@ -148,7 +149,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
 
 
 class RunDisplay:
-    """The live picture of a recipe in work: a row for each variant, and a bar for the run in training.
+    """The live picture of a recipe in work: a row for each variant, and a bar for each run in training.
 
     Where stderr is no terminal, a line for each run and epoch takes its place.
     """
@@ -166,7 +167,7 @@ class RunDisplay:
             TextColumn("{task.fields[left]}"),
             console=self.console,
         )
-        self._task = self.progress.add_task("", total=None, speed="", left="", visible=False)
+        self._tasks: dict[str, TaskID] = {}  # by the name of the run
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -190,20 +191,23 @@ class RunDisplay:
     ) -> None:
         self.cells[variant] = [seeds, now, epoch, accuracy, speed]
 
-    def set_bar(self, description: str, completed: int, total: int, speed: str, left: str) -> None:
+    def set_bar(self, name: str, description: str, completed: int, total: int, speed: str, left: str) -> None:
+        """The bar of this name, which appears where it was not there."""
+        if name not in self._tasks:
+            self._tasks[name] = self.progress.add_task("", speed="", left="")
         self.progress.update(
-            self._task,
+            self._tasks[name],
             description=escape(description),
             completed=completed,
             total=total,
             speed=speed,
             left=left,
-            visible=True,
         )
 
-    def hide_bar(self) -> None:
-        """Between runs, and while the report is written."""
-        self.progress.update(self._task, visible=False)
+    def hide_bar(self, name: str) -> None:
+        """Takes the bar of this name away, if there is one."""
+        if name in self._tasks:
+            self.progress.remove_task(self._tasks.pop(name))
 
     def line(self, text: str) -> None:
         """A line that stands in for the live picture where there is none."""

@@ -56,11 +56,14 @@ class OutOfMemoryError(CnnbenchError):
 JobEvent = Resumed | Damaged | Step | Remark | Epoch
 
 
-def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.device) -> Iterator[JobEvent]:
+def train_run(
+    run: Run, config: RunConfig, dataset: Dataset, device: torch.device, *, at_a_time: int = 1
+) -> Iterator[JobEvent]:
     """Trains the run from its last good state, or from the start, and finishes it.
 
-    Every epoch is on disk when its row is yielded. A diverged run is finished too, with that as its status.
-    Raises OutOfMemoryError with a batch size to try.
+    `at_a_time` is how many runs share the machine, which the result says. Every epoch is on disk when its
+    row is yielded. A diverged run is finished too, with that as its status. Raises OutOfMemoryError with a
+    batch size to try.
     """
     precision = choose_precision(config.train.precision, device)
     memory.reset_peak(device)
@@ -75,16 +78,18 @@ def train_run(run: Run, config: RunConfig, dataset: Dataset, device: torch.devic
             dataset, config.data, device, precision.dtype, plugins=config.plugins, as_bytes=as_bytes
         )
         state = TrainingState(model, config.train, precision)
-        with threads_for(summary.macs * loader.batch_size):
+        with threads_for(summary.macs * loader.batch_size), memory.keeping_freed():
             conditions = conditions_of(precision, device)
             yield from resume(run, state, conditions)
             try:
                 yield from train(run, config, state, loader, precision, conditions)
             except DivergedError as error:
-                result = describe(state, summary, loader, precision, make_task(dataset.task, config.train))
+                task = make_task(dataset.task, config.train)
+                result = describe(state, summary, loader, precision, task, at_a_time)
                 run.finish(result | {"status": "diverged", "message": str(error)}, None)
             else:
-                finish(run, state, summary, loader, precision, make_task(dataset.task, config.train))
+                task = make_task(dataset.task, config.train)
+                finish(run, state, summary, loader, precision, task, at_a_time)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
@@ -143,7 +148,13 @@ def train(
 
 
 def finish(
-    run: Run, state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+    run: Run,
+    state: TrainingState,
+    summary: Summary,
+    loader: Loader,
+    precision: Precision,
+    task: Task,
+    at_a_time: int,
 ) -> None:
     """Measures the best weights on all three splits; the test split is read here, once.
 
@@ -160,7 +171,7 @@ def finish(
     measured = {name: evaluate(state.model, loader, split, precision, task) for name, split in splits.items()}
     val, test = measured["val"], measured["test"]
     batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
-    result = describe(state, summary, loader, precision, task) | {
+    result = describe(state, summary, loader, precision, task, at_a_time) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(**measured),
@@ -197,7 +208,12 @@ def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
 
 
 def describe(
-    state: TrainingState, summary: Summary, loader: Loader, precision: Precision, task: Task
+    state: TrainingState,
+    summary: Summary,
+    loader: Loader,
+    precision: Precision,
+    task: Task,
+    at_a_time: int,
 ) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
     device = loader.device
@@ -224,7 +240,12 @@ def describe(
         "throughput": None,
         "peak_memory_mib": max(row.peak_memory_mib for row in state.rows),
         "precision": precision.name,
-        "device": {"type": device.type, "name": device_name(device), "threads": torch.get_num_threads()},
+        "device": {
+            "type": device.type,
+            "name": device_name(device),
+            "threads": torch.get_num_threads(),
+            "at_a_time": at_a_time,
+        },
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("cnnbench", "torch", "torchvision", "numpy")},

@@ -1,27 +1,40 @@
 """Shows what happens in a recipe, event by event, on the console."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from cnnbench import measures
 from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
 from cnnbench.recipe.config import Recipe
-from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Skipped, Started, Working
+from cnnbench.running.events import Event, Failed, Finished, Notice, Reported, Skipped, Started, Working
+from cnnbench.runs import Run
 from cnnbench.training import Epoch, Remark, Step
 
 
-class Follower:
-    """Turns events into rows, bars and lines; knows how far each variant is."""
+@dataclass
+class InTraining:
+    """A run in work: after which epoch it began here, and when."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    started: Started
+    first_epoch: int = 0
+    start: float = field(default_factory=perf_counter)
+
+
+class Follower:
+    """Turns events into rows, bars and lines; knows how far each variant is.
+
+    With several runs at a time each line names its run, since their lines mix.
+    """
+
+    def __init__(self, recipe: Recipe, at_a_time: int = 1) -> None:
         asked = [each for each in recipe.variants if not recipe.only or each.name in recipe.only]
         self.display = RunDisplay(recipe.title, [variant.name for variant in asked])
         self.seeds = {variant.name: len(variant.seeds) for variant in asked}
         self.done = dict.fromkeys(self.seeds, 0)
-        self.started: Started | None = None
-        self.first_epoch = 0
-        self.start = perf_counter()
+        self.in_training: dict[str, InTraining] = {}  # by the run's label
+        self.at_a_time = at_a_time
 
     def follow(self, events: Iterator[Event]) -> Reported:
         """Consumes the events to their end, and returns the last one."""
@@ -36,6 +49,7 @@ class Follower:
                         self.display.note(f"{variant} is skipped: {reason}", "yellow")
                         self._row(variant, "skipped")
                     case Failed(run, message):
+                        self._leave(run)
                         self.display.note(f"{run.label}: {message}", "red")
                         self._row(run.variant, "failed")
                     case Started():
@@ -49,18 +63,17 @@ class Follower:
     @property
     def saved(self) -> str:
         """A sentence about what is on disk, for a user who interrupts."""
-        if self.started is None:
+        if not self.in_training:
             return "nothing was in training"
-        label = self.started.run.label
-        return f"{label} is saved up to its last finished epoch; the same command goes on from there"
+        labels = " and ".join(self.in_training)
+        verb, whose = ("is", "its") if len(self.in_training) == 1 else ("are", "their")
+        return f"{labels} {verb} saved up to {whose} last finished epoch; the same command goes on from there"
 
     def _row(self, variant: str, now: str, *cells: str) -> None:
         self.display.set_row(variant, f"{self.done[variant]}/{self.seeds[variant]}", now, *cells)
 
     def _on_start(self, event: Started) -> None:
-        self.started = event
-        self.first_epoch = 0
-        self.start = perf_counter()
+        self.in_training[event.run.label] = InTraining(event)
         self._row(event.run.variant, f"seed {event.run.seed}")
         self.display.line(f"[{event.index}/{event.total}] {event.run.label}")
 
@@ -79,13 +92,14 @@ class Follower:
             self._row(event.run.variant, now)
         else:
             self._row(event.run.variant, now, str(event.result["best_epoch"]), f"{val_accuracy:.2%}")
-        self.display.hide_bar()
+        self._leave(event.run)
         self.display.note(f"{event.run.label}: {said}{kept}", "yellow" if accuracy is None else "green")
 
     def _on_work(self, event: Working) -> None:
         match event.event:
             case Resumed(epoch):
-                self.first_epoch = epoch
+                if event.run.label in self.in_training:
+                    self.in_training[event.run.label].first_epoch = epoch
                 self.display.note(f"{event.run.label} goes on after epoch {epoch}")
             case Damaged(message):
                 self.display.note(f"{event.run.label}: {message}", "yellow")
@@ -94,7 +108,7 @@ class Follower:
             case Epoch() as row:
                 self._show_epoch(event, row)
             case Step() as step:
-                self._show_step(step)
+                self._show_step(event.run, step)
 
     def _show_epoch(self, event: Working, row: Epoch) -> None:
         speed = "" if row.images_per_second is None else f"{row.images_per_second:,.0f}"
@@ -103,19 +117,27 @@ class Follower:
         trained = (
             "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
         )
-        self.display.line(f"  epoch {row.epoch}: val {label} {row.leading:.2%}, {trained}")
+        whose = f"{event.run.label}, " if self.at_a_time > 1 else "  "
+        self.display.line(f"{whose}epoch {row.epoch}: val {label} {row.leading:.2%}, {trained}")
 
-    def _show_step(self, step: Step) -> None:
-        if self.started is None:
+    def _leave(self, run: Run) -> None:
+        """The run is over, one way or the other."""
+        self.in_training.pop(run.label, None)
+        self.display.hide_bar(run.label)
+
+    def _show_step(self, run: Run, step: Step) -> None:
+        here_now = self.in_training.get(run.label)
+        if here_now is None:
             return
-        epochs = self.started.config.train.epochs
+        epochs = here_now.started.config.train.epochs
         done = (step.epoch - 1) * step.num_steps + step.step
         total = epochs * step.num_steps
-        here = done - self.first_epoch * step.num_steps
-        left = (perf_counter() - self.start) / max(here, 1) * (total - done)
+        here = done - here_now.first_epoch * step.num_steps
+        left = (perf_counter() - here_now.start) / max(here, 1) * (total - done)
         speed = f"{step.num_images / step.seconds:,.0f} images/s"
         self.display.set_bar(
-            f"{self.started.run.label}, epoch {step.epoch} of {epochs}",
+            run.label,
+            f"{run.label}, epoch {step.epoch} of {epochs}",
             done,
             total,
             speed,

@@ -345,14 +345,15 @@ def _hardware(subject: "Subject") -> _TextTable:
         device = result.get("device") or {}
         key = (
             str(device.get("name") or DASH), str(device.get("type") or DASH),
-            str(device.get("threads") or DASH), str(result.get("precision") or DASH),
+            str(device.get("threads") or DASH), str(device.get("at_a_time") or 1),
+            str(result.get("precision") or DASH),
         )  # fmt: skip
         found.setdefault(key, []).append(str(result.get("finished") or "")[:10])  # the day
     rows = [[*key, str(len(days)), _period(days)] for key, days in found.items()]
     return _TextTable(
-        ["hardware", "device", "threads", "precision", "runs", "finished"],
+        ["hardware", "device", "threads", "runs at a time", "precision", "runs", "finished"],
         rows,
-        [False, False, True, False, True, False],
+        [False, False, True, True, False, True, False],
     )
 
 

@@ -263,3 +263,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
         adjusted[position] = largest
     return adjusted
+
+
+def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Indices, by rising cost, of the points no other point beats: none costs as little and is as good."""
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -values[index])):
+        if not front or values[index] > values[front[-1]]:
+            front.append(index)
+    return front

@@ -113,7 +113,8 @@ def test_the_live_picture_fits(width: int) -> None:
     stream = io.StringIO()
     display.console = Console(file=stream, width=width, force_terminal=True, color_system=None)
     display.set_row("basic", "0/3", "seed 0", "12", "87.65%", "1,234")
-    display.set_bar("bottleneck-large seed 0, epoch 10 of 15", 5, 20, "1,234 images/s", "1 h 15 min left")
+    name = "bottleneck-large seed 0"
+    display.set_bar(name, f"{name}, epoch 10 of 15", 5, 20, "1,234 images/s", "1 h 15 min left")
     display.console.print(display.render())
     lines = stream.getvalue().splitlines()
     assert max(map(len, lines)) <= width
@@ -125,7 +126,7 @@ def test_the_live_picture_fits(width: int) -> None:
     ]  # fmt: skip
     for part in ("bottleneck-large seed 0, epoch 10 of 15", "25%", "1,234 images/s", "1 h 15 min left"):
         assert part in lines[-1]
-    display.hide_bar()
+    display.hide_bar(name)
     stream.truncate(0)
     display.console.print(display.render())
     assert "images/s " not in stream.getvalue().splitlines()[-1]

@@ -14,7 +14,7 @@ from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Limits, TrainConfig, load_recipe
 from cnnbench.recipe.reader import DEFAULT_ANALYSES, RECIPE_KEYS, VARIANT_KEYS
 from cnnbench.recipe.sweep import SWEEP_KEYS
-from cnnbench.runner import run_recipe
+from cnnbench.running import run_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

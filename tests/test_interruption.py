@@ -51,7 +51,7 @@ import filelock, jinja2, safetensors.torch, torch._dynamo, torch.onnx
 import sklearn.datasets, sklearn.model_selection
 import cnnbench.analyses.base, cnnbench.cli, cnnbench.comparison, cnnbench.job, cnnbench.models.cnn
 import cnnbench.data.digits, cnnbench.data.prepare, cnnbench.optimizers, cnnbench.plan, cnnbench.progress
-import cnnbench.report, cnnbench.runner, cnnbench.schedules
+import cnnbench.report, cnnbench.running, cnnbench.schedules
 print("ready", flush=True)
 for line in sys.stdin:
     arguments, output = json.loads(line)

@@ -10,7 +10,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.matching import MAX_WIDTH, STEPS, Widths, find_widths, solve
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import Match, Recipe, Variant, load_recipe
-from cnnbench.runner import decide_runs, run_recipe
+from cnnbench.running import look_ahead, run_recipe
 
 DATA = '[data]\nname = "synthetic"\n'  # 3×32×32, 10 classes
 PLUGIN = '''
@@ -392,7 +392,7 @@ def test_runs_carry_the_widths_found(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     recipe = load_recipe(path)
-    assert [decision.action for _, decision in decide_runs(recipe, runs)] == ["train", "train"]
+    assert [decision.action for _, decision in look_ahead(recipe, runs).decisions] == ["train", "train"]
     outcome = run_recipe(recipe, runs_dir=runs, data_dir=tmp_path, device="cpu")
     assert outcome.comparison is not None
     assert [row.num_params for row in outcome.comparison.rows] == [1025, 1025]  # 192 × 5 + 5 + 50 + 10
@@ -401,4 +401,4 @@ def test_runs_carry_the_widths_found(tmp_path: Path) -> None:
     assert config["model"]["widths"] == [5]
     plan = json.loads((runs / "r/plan.json").read_text())
     assert plan["variants"][1]["config"]["model"]["widths"] == [5]
-    assert [decision.action for _, decision in decide_runs(recipe, runs)] == ["reuse", "reuse"]
+    assert [decision.action for _, decision in look_ahead(recipe, runs).decisions] == ["reuse", "reuse"]

@@ -1,6 +1,8 @@
 """Peaks of allocations of a known size."""
 
+import ctypes
 import mmap
+import resource
 import sys
 from pathlib import Path
 
@@ -58,11 +60,48 @@ def test_reset_forgets_what_was_given_back() -> None:
 
 @linux
 def test_the_peak_is_no_less_than_what_is_in_use() -> None:
-    import psutil
-
     memory.reset_peak(CPU)
-    in_use = psutil.Process().memory_info().rss / memory.MIB
+    in_use = resident_mib()
     assert memory.peak_mib(CPU) >= in_use - 8  # the kernel counts pages in small lots for each thread
+
+
+def faults_of_a_tensor(num_mib: int) -> int:
+    """How often the system had to hand over a page while a tensor was filled, which is freed again."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(num_mib * memory.MIB, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def resident_mib() -> float:
+    return psutil.Process().memory_info().rss / memory.MIB
+
+
+glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a setting of glibc")
+
+
+@linux
+@glibc
+def test_memory_that_is_kept_is_used_again() -> None:
+    """A tensor beyond the 32 MiB that glibc would give back at once."""
+    with memory.keeping_freed():
+        for _ in range(10):  # aligned blocks take a few rounds to find a place of their size
+            faults_of_a_tensor(SIZE_MIB)
+        again = faults_of_a_tensor(SIZE_MIB)
+    num_pages = SIZE_MIB * memory.MIB // mmap.PAGESIZE
+    assert again < num_pages / 16
+
+
+@linux
+@glibc
+def test_what_was_kept_is_given_back() -> None:
+    before = resident_mib()
+    with memory.keeping_freed():
+        faults_of_a_tensor(SIZE_MIB)
+        assert resident_mib() - before > SIZE_MIB / 2
+        memory.reset_peak(CPU)
+        assert resident_mib() - before < SIZE_MIB / 2
+        faults_of_a_tensor(SIZE_MIB)
+    assert resident_mib() - before < SIZE_MIB / 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

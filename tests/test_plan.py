@@ -11,7 +11,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe.config import Recipe
 from cnnbench.recipe.reader import load_recipe
-from cnnbench.runner import run_recipe
+from cnnbench.running import run_recipe
 
 TEXT = """
 title = "Two"

@@ -8,7 +8,7 @@ import pytest
 from cnnbench.job import Damaged, Resumed
 from cnnbench.progress import Follower, duration
 from cnnbench.recipe import Recipe, load_recipe
-from cnnbench.runner import Event, Failed, Finished, Notice, Reported, Started, Working
+from cnnbench.running.events import Event, Failed, Finished, Notice, Reported, Started, Working
 from cnnbench.runs import Run
 from cnnbench.training import Epoch, Step
 
@@ -80,10 +80,41 @@ def test_each_event_is_a_line(recipe: Recipe, capsys: pytest.CaptureFixture[str]
     assert lines[7] == "mlp seed 0: test accuracy 91.25%, complete already"
     assert lines[8].startswith("cnn seed 1: the loss became NaN")
     assert lines[9] == "cnn seed 1: another process is at work"
-    assert "mlp seed 0 is saved up to its last finished epoch" in follower.saved
+    assert follower.saved == "nothing was in training"
     assert follower.display.cells["mlp"] == ["2/2", "done", "7", "93.75%", ""]
     assert follower.display.cells["cnn"][:2] == ["1/2", "failed"]
     assert follower.display.cells["residual"][1] == "waiting"
+
+
+def test_an_interrupt_finds_what_is_in_training(recipe: Recipe) -> None:
+    """Two at a time, whose lines are told apart by their run."""
+    follower = Follower(recipe, at_a_time=2)
+    runs = [Run(Path(f"runs/quickstart/mlp/seed{seed}")) for seed in (0, 1)]
+    said = []
+
+    def events() -> Iterator[Event]:
+        for index, run in enumerate(runs, start=1):
+            yield Started(run, recipe.run_configs()[0], index, 6)
+            said.append(follower.saved)
+        yield Failed(runs[0], "its process ended by signal 9")
+        said.append(follower.saved)
+        yield Reported(Path("runs/quickstart"), None, None, [])
+
+    follower.follow(events())
+    goes_on = "last finished epoch; the same command goes on from there"
+    assert said == [
+        f"mlp seed 0 is saved up to its {goes_on}",
+        f"mlp seed 0 and mlp seed 1 are saved up to their {goes_on}",
+        f"mlp seed 1 is saved up to its {goes_on}",
+    ]
+
+
+def test_lines_of_several_runs_name_theirs(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(Path("runs/quickstart/mlp/seed1"))
+    end = Reported(Path("runs/quickstart"), None, None, [])
+    Follower(recipe, at_a_time=2).follow(iter([Working(run, epoch(4)), end]))
+    line = "mlp seed 1, epoch 4: val accuracy 50.00%, train loss 1.250, 1,234 images/s"
+    assert capsys.readouterr().err.splitlines() == [line]
 
 
 def test_the_bar_counts_steps_over_all_epochs(recipe: Recipe) -> None:

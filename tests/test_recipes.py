@@ -16,7 +16,7 @@ from cnnbench.models.summary import check_limits, summarize_config
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Named, Recipe, Variant, load_recipe
 from cnnbench.recipe.encoders import architecture
-from cnnbench.runner import run_recipe, stages_of
+from cnnbench.running import run_recipe, stages_of
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("recipes/**/*.toml"))

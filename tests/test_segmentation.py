@@ -13,7 +13,8 @@ from cnnbench.comparison.formats import to_csv, to_rows
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import load_recipe
-from cnnbench.runner import Reported, run_recipe
+from cnnbench.running import run_recipe
+from cnnbench.running.events import Reported
 from cnnbench.runs import Run
 
 RECIPE = """

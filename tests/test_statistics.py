@@ -14,6 +14,7 @@ from cnnbench.statistics import (
     image_interval,
     mcnemar,
     mean_interval,
+    pareto_front,
     scores_of_masks,
 )
 
@@ -299,3 +300,17 @@ def test_scores_of_several_seeds_count_images_and_seeds() -> None:
 def test_seeds_that_tie_show_no_difference() -> None:
     """Without any spread between seeds its size is unknown, so nothing can be told apart."""
     assert compare_means([8.0, 8.0], [7.0, 7.0]).p_value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("costs", "values", "front"),
+    [
+        ([1, 2, 3], [0.5, 0.7, 0.9], [0, 1, 2]),
+        ([3, 2, 1], [0.5, 0.7, 0.9], [2]),
+        ([1, 1, 2], [0.5, 0.6, 0.6], [1]),  # equal cost: the better; equal value: the cheaper
+        ([], [], []),
+    ],
+    ids=["rising", "one best", "ties", "none"],
+)
+def test_pareto_front(costs: list[float], values: list[float], front: list[int]) -> None:
+    assert pareto_front(costs, values) == front

@@ -7,7 +7,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
 from cnnbench.runs import Run
-from cnnbench.statistics import Estimate, Point
+from cnnbench.statistics import Estimate, Point, pareto_front
 
 COSTS = (
     ("num_params", "accuracy_vs_parameters", "parameters", "parameters"),
@@ -58,7 +58,7 @@ def _caption(
     if single:
         how = "binomial" if measure == "accuracy" else "over images"
         kinds.append(f"{how} where there is one seed (the luck of the test images)")
-    front = plots.pareto_front([point.x for point in points], [point.mean for point in points])
+    front = pareto_front([point.x for point in points], [point.mean for point in points])
     text = f"Error bars are 95 % intervals: {'; '.join(kinds)}."
     if len(points) > 1:
         names = ", ".join(points[index].label for index in front)

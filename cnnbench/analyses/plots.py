@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cnnbench import files
 from cnnbench.analyses.placing import Box, in_the_way, place_labels, spread
+from cnnbench.statistics import pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,15 +175,6 @@ def save_figure(figure: "MplFigure", path: Path) -> Path:
     with files.replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
     return path
-
-
-def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Indices, by rising cost, of the points no other point beats: none costs as little and is as good."""
-    front: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -values[index])):
-        if not front or values[index] > values[front[-1]]:
-            front.append(index)
-    return front
 
 
 def cost_plot(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
-from cnnbench.statistics import Estimate, PairedTest, Point
+from cnnbench.statistics import Estimate, PairedTest, Point, pareto_front
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
 Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
@@ -250,10 +250,9 @@ class Comparison:
                 continue
             if name == "train_seconds" and not _times_compare(measured):
                 continue
-            front: list[Row] = []
-            for row in sorted(measured, key=lambda row: (costs[row.variant], -self._goodness(row)[0])):
-                if not front or self._goodness(row)[0] > self._goodness(front[-1])[0]:
-                    front.append(row)
+            goodness = [self._goodness(row)[0] for row in measured]
+            indices = pareto_front([costs[row.variant] for row in measured], goodness)
+            front = [measured[index] for index in indices]
             if len(front) == 1:
                 yield f"{start}: no other variant is {cheaper} or {better} than {best.variant}."
                 continue

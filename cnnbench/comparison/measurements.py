@@ -229,9 +229,15 @@ def _mapping(value: object) -> dict[Any, Any]:
 
 
 def _device(value: object) -> str:
-    """One line for a device: `cpu, Intel Xeon`. Threads are left out: they follow from the model."""
+    """One line for a device: `cpu, Intel Xeon`. Threads are left out: they follow from the model.
+
+    Runs that shared it with others say so, for their times do not compare with those that did not.
+    """
     entries = _mapping(value)
     parts = [str(entries[key]) for key in ("type", "name") if entries.get(key)]
+    at_a_time = entries.get("at_a_time")
+    if isinstance(at_a_time, int) and at_a_time > 1:
+        parts.append(f"{at_a_time} runs at a time")
     return ", ".join(parts) or "unknown"
 
 

@@ -15,6 +15,7 @@ from cnnbench.data.geometry import border_positions, crop_windows, flip_some, mo
 from cnnbench.data.transform import Move, Paired, Shape, Transform, move_both
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, Probability
+from cnnbench.recipe.mistakes import nearest
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Named
@@ -73,10 +74,8 @@ def _target(name: str, plugins: Sequence[str]) -> str:
     try:
         return catalog.target("augmentation", name, tuple(plugins))
     except KeyError:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, catalog.names("augmentation", tuple(plugins)), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = nearest(name, catalog.names("augmentation", tuple(plugins)))
+        hint = f" Did you mean {near}?" if near else ""
         raise CnnbenchError(f"There is no augmentation named {name!r}.{hint}") from None
 
 

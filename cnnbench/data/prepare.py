@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from cnnbench.data.base import Dataset, Source, Split
 from cnnbench.data.split import SPLIT_SEED, cut_by_group, cut_validation, stratified_rows
 from cnnbench.errors import CnnbenchError
+from cnnbench.recipe.mistakes import nearest
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import DataConfig
@@ -125,8 +125,8 @@ def resize(images: Tensor, size: int) -> Tensor:
 def _class_number(name: str, classes: Sequence[str]) -> int:
     if name in classes:
         return classes.index(name)
-    near = get_close_matches(name, classes, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(classes)}"
+    near = nearest(name, classes)
+    hint = f"did you mean {near!r}?" if near else f"it has {', '.join(classes)}"
     raise CnnbenchError(f"data.classes: the data set has no class {name!r}; {hint}")
 
 

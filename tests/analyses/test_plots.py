@@ -67,20 +67,6 @@ def test_spread_shrinks_the_gap_where_there_is_no_room() -> None:
     assert spread([5.0] * 5, 10, 0, 20) == pytest.approx([0, 5, 10, 15, 20])
 
 
-@pytest.mark.parametrize(
-    ("costs", "values", "front"),
-    [
-        ([1, 2, 3], [0.5, 0.7, 0.9], [0, 1, 2]),
-        ([3, 2, 1], [0.5, 0.7, 0.9], [2]),
-        ([1, 1, 2], [0.5, 0.6, 0.6], [1]),  # equal cost: the better; equal value: the cheaper
-        ([], [], []),
-    ],
-    ids=["rising", "one best", "ties", "none"],
-)
-def test_pareto_front(costs: list[float], values: list[float], front: list[int]) -> None:
-    assert plots.pareto_front(costs, values) == front
-
-
 def test_labels_cover_neither_points_nor_each_other() -> None:
     anchors = [(80.0 + 55 * i, 200.0 + 5 * i) for i in range(8)]
     obstacles = [Box(x - 10, y - 10, x + 10, y + 10) for x, y in anchors]

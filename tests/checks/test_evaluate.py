@@ -14,7 +14,7 @@ from cnnbench.checks.anatomy import check_names
 from cnnbench.checks.results import CheckResult, worst
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe import load_recipe
-from cnnbench.runner import report_recipe, run_recipe
+from cnnbench.running import report_recipe, run_recipe
 from cnnbench.statistics import binomial_interval
 
 RECIPE = """

@@ -16,15 +16,8 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.job import train_run
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import Recipe, load_recipe
-from cnnbench.runner import (
-    Notice,
-    decide_runs,
-    is_ready,
-    iterate_recipe,
-    report_recipe,
-    run_recipe,
-    stages_of,
-)
+from cnnbench.running import is_ready, iterate_recipe, look_ahead, report_recipe, run_recipe, stages_of
+from cnnbench.running.events import Notice
 from cnnbench.runs import Run, encoder_weights
 from cnnbench.training import Epoch
 
@@ -107,7 +100,7 @@ class Place:
         return str(error.value)
 
     def decisions(self) -> dict[str, str]:
-        return {run.label: found.action for run, found in decide_runs(self.load("masks"), self.runs)}
+        return {run.label: found.action for run, found in look_ahead(self.load("masks"), self.runs).decisions}
 
     def retrain_classifier(self) -> None:
         """Trains the same settings to other weights, as another machine or library would."""

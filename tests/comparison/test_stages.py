@@ -15,15 +15,8 @@ from cnnbench.comparison.stages import NotRunError, find_winner, solve, stale_st
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import Recipe, load_recipe
-from cnnbench.runner import (
-    Notice,
-    decide_runs,
-    is_ready,
-    iterate_recipe,
-    report_recipe,
-    run_recipe,
-    stages_of,
-)
+from cnnbench.running import is_ready, iterate_recipe, look_ahead, report_recipe, run_recipe, stages_of
+from cnnbench.running.events import Notice
 
 COMMON = """
 analyses = []
@@ -100,7 +93,7 @@ class Place:
         return str(error.value)
 
     def actions(self, name: str) -> list[str]:
-        return [decision.action for _, decision in decide_runs(self.load(name), self.runs)]
+        return [decision.action for _, decision in look_ahead(self.load(name), self.runs).decisions]
 
     def problems(self, name: str) -> str:
         return "\n".join(compare([self.runs / name]).problems)

@@ -17,7 +17,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.prediction import as_dicts
 from cnnbench.prediction.predictions import ClassPrediction, MaskPrediction, Predictions, predict
 from cnnbench.recipe import load_recipe
-from cnnbench.runner import run_recipe
+from cnnbench.running import run_recipe
 from cnnbench.runs import Run
 
 VARIANTS = {

@@ -8,18 +8,8 @@ import pytest
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe import load_recipe
-from cnnbench.runner import (
-    Event,
-    Failed,
-    Finished,
-    Notice,
-    Reported,
-    Started,
-    decide_runs,
-    iterate_recipe,
-    report_recipe,
-    run_recipe,
-)
+from cnnbench.running import iterate_recipe, look_ahead, report_recipe, run_recipe
+from cnnbench.running.events import Event, Failed, Finished, Notice, Reported, Started
 from cnnbench.runs import Run
 
 DIGITS = """
@@ -150,7 +140,7 @@ def test_another_recipe_of_the_same_name_is_told(trained: Bench) -> None:
 def test_a_dry_run_refuses_a_model_that_cannot_be_built(bench: Bench) -> None:
     recipe = load_recipe(bench.file, ['model={name = "resnet", widths = [8], blocks = [1, 1]}'])
     with pytest.raises(CnnbenchError, match="widths has 1 entries and blocks has 2"):
-        decide_runs(recipe, bench.runs)
+        look_ahead(recipe, bench.runs)
 
 
 # From a recipe to its report, on real images
@@ -184,7 +174,7 @@ def test_the_directory_is_laid_out_as_documented(digits: Bench, first: list[Even
     root = digits.runs / "trial"
     folders = {path.name for path in root.iterdir()}
     assert folders == {
-        "recipe.toml", "plan.json", "report.md", "report.html", "figures", "tables", "mlp", "cnn"
+        "recipe.toml", "plan.json", "report.md", "report.html", "complete", "figures", "tables", "mlp", "cnn"
     }  # fmt: skip
     assert [path.name for path in digits.runs.iterdir()] == ["trial"]
     for variant in ("mlp", "cnn"):
@@ -230,9 +220,9 @@ def test_a_second_time_everything_is_reused(digits: Bench, first: list[Event]) -
     assert (started(events), len(reused(events))) == ([], 4)
     assert digits.files() == before
     assert end(events).comparison == end(first).comparison
-    assert {decision.action for _, decision in decide_runs(load_recipe(digits.file), digits.runs)} == {
-        "reuse"
-    }
+    assert {
+        decision.action for _, decision in look_ahead(load_recipe(digits.file), digits.runs).decisions
+    } == {"reuse"}
 
 
 # Changed recipes
@@ -296,6 +286,23 @@ def test_only_trains_one_variant_and_plans_all(bench: Bench) -> None:
     assert reused(bench.go()) == ["cnn seed 0"]
 
 
+def test_a_whole_answer_is_marked_for_make(bench: Bench) -> None:
+    mark = bench.runs / "trial" / "complete"
+    bench.go(only=("cnn",))
+    assert not mark.exists()
+    bench.go()
+    assert mark.exists()
+    bench.change('name = "mlp"\nmodel', 'name = "perceptron"\nmodel')
+    bench.go(only=("cnn",))
+    assert not mark.exists()
+
+
+def test_fewer_seeds_are_no_whole_answer(bench: Bench) -> None:
+    recipe = load_recipe(bench.file, seeds=1)
+    run_recipe(recipe, runs_dir=bench.runs, device="cpu")
+    assert not (bench.runs / "trial" / "complete").exists()
+
+
 # Damage
 
 
@@ -318,7 +325,9 @@ def test_a_damaged_file_is_told_and_the_run_trained_anew(
     result = trained.run("cnn").result() or {}
     damage(trained.run("cnn").path / name)
     [(_, decision)] = [
-        each for each in decide_runs(load_recipe(trained.file), trained.runs) if each[0].variant == "cnn"
+        each
+        for each in look_ahead(load_recipe(trained.file), trained.runs).decisions
+        if each[0].variant == "cnn"
     ]
     assert decision.action == "replace"
     events = trained.go()

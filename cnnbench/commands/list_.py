@@ -1,0 +1,24 @@
+"""`cnnbench list`: what a recipe can name."""
+
+from typing import Annotated
+
+import typer
+
+from cnnbench import console
+from cnnbench.arguments import Kind
+
+
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; else an overview of everything.")] = None,
+) -> None:
+    """Lists what a recipe can name, with options and defaults.
+
+    Example: `cnnbench list models`
+    """
+    from cnnbench.listing import listing
+
+    for title, rows in listing(None if kind is None else kind.value):
+        if title == "recipes":  # two columns: paths are long, and are copied
+            console.print_table(title, ["recipe", "what it asks"], rows, left=2)
+        else:
+            console.print_table(title, ["name", "what it is", "options"], rows, left=3)

@@ -1,0 +1,115 @@
+"""Runs a recipe: which runs are missing, train them, report."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnbench.running.events import Event, Failed, Notice, Reported
+from cnnbench.running.plans import another_recipe, write_plan
+from cnnbench.running.preflight import check_analyses, check_models, try_out, without_weights
+from cnnbench.running.reporting import report
+from cnnbench.running.work import Order, carry_out
+from cnnbench.runs import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnbench.data.datasets import Datasets
+    from cnnbench.recipe.config import Recipe
+
+
+def run_recipe(
+    recipe: "Recipe",
+    *,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    jobs: int = 1,
+) -> Reported:
+    """Trains what is missing of a recipe, `jobs` runs at a time, and writes its report.
+
+    Raises CnnbenchError for the user's mistakes, before anything is trained.
+    """
+    events = iterate_recipe(
+        recipe, runs_dir=runs_dir, data_dir=data_dir, device=device, fresh=fresh, jobs=jobs
+    )
+    for event in events:
+        if isinstance(event, Reported):
+            return event
+    raise AssertionError("a recipe ends with its report")
+
+
+def iterate_recipe(
+    recipe: "Recipe",
+    *,
+    runs_dir: Path = Path("runs"),
+    data_dir: Path | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    command: str = "",
+    jobs: int = 1,
+) -> Iterator[Event]:
+    """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
+    from cnnbench.comparison.stages import solve, stage_notes
+    from cnnbench.data import data_root
+    from cnnbench.data.datasets import Datasets
+    from cnnbench.precision import choose_device
+
+    target = choose_device(device)
+    directory = runs_dir / recipe.directory
+    root = data_root(data_dir)
+    datasets = Datasets(root, recipe.plugins)
+    recipe = solve(recipe, root, runs_dir)
+    check_models(recipe, root, runs_dir)
+    yield from map(Notice, try_out(recipe, datasets, target))
+    check_analyses(recipe, datasets)
+    skipped = without_weights(recipe, directory, datasets, fresh)
+    yield from map(Notice, stage_notes(recipe, runs_dir))  # which reads the plan before it is written anew
+    yield from map(Notice, another_recipe(recipe, directory))
+    write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
+    yield from skipped
+    missing = {each.variant for each in skipped}
+    configs = [config for config in recipe.run_configs() if config.variant not in missing]
+    orders = [
+        Order(Run(directory / config.variant / f"seed{config.seed}"), config, index, len(configs), fresh)
+        for index, config in enumerate(configs, start=1)
+    ]
+    failures: list[Failed] = []
+    for event in carry_out_all(orders, datasets, target, jobs):
+        if isinstance(event, Failed):
+            failures.append(event)
+        yield event
+    yield report(recipe, directory, datasets, target, failures, skipped)
+
+
+def carry_out_all(
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device", jobs: int
+) -> Iterator[Event]:
+    """One run after another, or `jobs` of those that have to be trained at a time."""
+    if jobs == 1:
+        for order in orders:
+            yield from carry_out(order, datasets, device)
+        return
+    import torch
+
+    from cnnbench.running.processes import Workplace, carry_out_at_once
+
+    to_train = []
+    for order in orders:
+        if order.decide().action == "reuse":
+            yield from carry_out(order, datasets, device)
+        else:
+            to_train.append(order)
+    jobs = min(jobs, len(to_train))
+    if jobs == 0:
+        return
+    place = Workplace(
+        root=datasets.root,
+        plugins=datasets.plugins,
+        device=device.type,
+        num_devices=torch.cuda.device_count() if device.type == "cuda" else 1,
+        num_threads=max(1, torch.get_num_threads() // jobs),
+        at_a_time=jobs,
+    )
+    yield from carry_out_at_once(to_train, place)

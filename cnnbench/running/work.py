@@ -1,0 +1,62 @@
+"""One run of a recipe, reused, resumed or trained, event by event."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnnbench.decisions import Decision, decide
+from cnnbench.running.events import Event, Failed, Finished, Notice, Started, Working
+from cnnbench.runs import BusyError, Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnbench.data.datasets import Datasets
+    from cnnbench.recipe.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is asked for, the index-th of `total` from 1 on; `fresh` trains a complete one anew."""
+
+    run: Run
+    config: "RunConfig"
+    index: int
+    total: int
+    fresh: bool = False
+
+    def decide(self) -> Decision:
+        """What is to be done with the run."""
+        return decide(self.run, self.config, self.fresh)
+
+
+def carry_out(
+    order: Order, datasets: "Datasets", device: "torch.device", at_a_time: int = 1
+) -> Iterator[Event]:
+    """Does what the run needs, while so many are in work; the last event is Finished or Failed."""
+    from cnnbench.job import OutOfMemoryError, train_run
+
+    run, config = order.run, order.config
+    try:
+        with run.locked():
+            decision = order.decide()
+            if decision.action == "reuse":
+                run.drop_states()  # a kill between the result and the end can leave them
+                yield Finished(run, run.result() or {}, reused=True)
+                return
+            yield from prepare(run, config, decision)
+            yield Started(run, config, order.index, order.total)
+            for event in train_run(run, config, datasets.load(config.data), device, at_a_time=at_a_time):
+                yield Working(run, event)
+            yield Finished(run, run.result() or {}, reused=False)
+    except (BusyError, OutOfMemoryError) as error:
+        yield Failed(run, str(error))
+
+
+def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:
+    """Makes the directory ready for training; an old run of no use is moved aside, never overwritten."""
+    if decision.action == "replace":
+        aside = run.set_aside()
+        yield Notice(f"{run.label} is trained anew ({decision.reason}); the old run is kept in {aside}")
+    if decision.action != "resume":
+        run.write_config(config.model_dump(mode="json"))

@@ -1,0 +1,126 @@
+"""Several runs at a time in real processes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+from torch import equal
+
+from cnnbench.recipe import Recipe, load_recipe
+from cnnbench.running import iterate_recipe, run_recipe
+from cnnbench.running.events import Event, Failed, Finished, Reported, Started, Working
+from cnnbench.runs import Run
+from cnnbench.training import Epoch
+
+RECIPE = """
+title = "Trial"
+question = "Which is better?"
+analyses = []
+
+[data]
+name = "synthetic"
+height = 8
+width = 8
+num_images = 100
+batch_size = 20
+
+[train]
+epochs = 2
+seeds = [0, 1]
+
+[[variants]]
+name = "mlp"
+model = {name = "mlp", widths = [8]}
+
+[[variants]]
+name = "cnn"
+model = {name = "cnn", widths = [4], head = []}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    file = tmp_path / "trial.toml"
+    file.write_text(RECIPE)
+    return load_recipe(file)
+
+
+def events_of(recipe: Recipe, runs: Path, jobs: int = 2) -> Iterator[Event]:
+    return iterate_recipe(recipe, runs_dir=runs, device="cpu", jobs=jobs)
+
+
+def test_runs_are_those_of_one_after_another(recipe: Recipe, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    expected = run_recipe(recipe, runs_dir=one, device="cpu").comparison
+    events = list(events_of(recipe, two))
+    assert isinstance(events[-1], Reported)
+    assert [event.index for event in events if isinstance(event, Started)] == [1, 2, 3, 4]
+    assert events[-1].comparison is not None
+    assert expected is not None
+    assert [row.variant for row in events[-1].comparison.rows] == [row.variant for row in expected.rows]
+    for seed in (0, 1):
+        for variant in ("mlp", "cnn"):
+            first, second = (Run(runs / "trial" / variant / f"seed{seed}") for runs in (one, two))
+            weights, others = first.weights(), second.weights()
+            assert all(equal(weights[name], others[name]) for name in weights)
+            result = second.result()
+            assert result is not None
+            assert result["device"]["at_a_time"] == 2
+    assert not active_children()
+
+
+def test_two_are_in_work_at_a_time(recipe: Recipe, tmp_path: Path) -> None:
+    in_work: set[str] = set()
+    most = 0
+    for event in events_of(recipe, tmp_path / "runs"):
+        if isinstance(event, Started):
+            in_work.add(event.run.label)
+        elif isinstance(event, Finished):
+            in_work.remove(event.run.label)
+        most = max(most, len(in_work))
+    assert most == 2
+
+
+def test_complete_runs_need_no_process(recipe: Recipe, tmp_path: Path) -> None:
+    run_recipe(recipe, runs_dir=tmp_path / "runs", device="cpu")
+    events = list(events_of(recipe, tmp_path / "runs"))
+    assert [event.reused for event in events if isinstance(event, Finished)] == [True] * 4
+
+
+def test_a_process_that_is_killed_fails_its_run_alone(recipe: Recipe, tmp_path: Path) -> None:
+    long = recipe.model_copy(
+        update={
+            "variants": [
+                each.model_copy(update={"train": each.train.model_copy(update={"epochs": 200})})
+                for each in recipe.variants[:1]
+            ]
+        }
+    )
+    failed, finished, killed = [], [], None
+    for event in events_of(long, tmp_path / "runs"):
+        if killed is None and isinstance(event, Working) and isinstance(event.event, Epoch):
+            killed = active_children()[0].pid
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+        if isinstance(event, Failed):
+            failed.append(event.message)
+        if isinstance(event, Finished):
+            finished.append(event.run.label)
+    assert failed == ["its process ended by signal 9"]
+    assert len(finished) == 1
+    assert [event.reused for event in events_of(long, tmp_path / "runs") if isinstance(event, Finished)] == [
+        True,
+        False,
+    ]
+
+
+def test_processes_end_with_the_one_who_asked(recipe: Recipe, tmp_path: Path) -> None:
+    events = events_of(recipe, tmp_path / "runs")
+    while not isinstance(next(events), Started):
+        pass
+    assert active_children()
+    events.close()  # type: ignore[attr-defined]
+    assert not active_children()
