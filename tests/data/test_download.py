@@ -112,9 +112,15 @@ def test_goes_on_from_what_an_earlier_process_left(
     assert server.ranges == ["bytes=1000-"]
 
 
-@pytest.mark.parametrize(
-    "left", [CONTENT, CONTENT + b"more", b"z" * 1000], ids=["whole", "too-long", "other"]
-)
+def test_a_whole_part_file_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    """A process was killed between the last byte and the new name."""
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    fetch(server.url, tmp_path / "file", MD5)
+    assert server.ranges == []
+    assert files(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("left", [CONTENT + b"more", b"z" * 1000], ids=["too-long", "other"])
 def test_a_part_file_that_cannot_be_gone_on_from(server: Server, tmp_path: Path, left: bytes) -> None:
     (tmp_path / "file.part").write_bytes(left)
     fetch(server.url, tmp_path / "file", MD5, backoff_seconds=0.01)
