@@ -5,7 +5,7 @@ VENV    ?= .venv
 RUNS    ?= runs
 # Processes of the tests. One thread each: two processes that fight for the same cores are slower than one.
 WORKERS ?= 2
-# Handed to the command as it is: make all ARGS="--device cuda", make test ARGS="-m slow", make bench ARGS=--json
+# Handed to the command as it is: make all ARGS="--device cuda", make test ARGS="-m slow", make bench ARGS="--format json"
 ARGS    ?=
 
 BIN       := $(VENV)/bin
@@ -57,7 +57,7 @@ format: $(INSTALLED) ## rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-all: $(ANSWERS) ## run every recipe that is newer than its report, then compare (QUICK=1: reduced form)
+all: $(ANSWERS) ## run every recipe that is newer than its whole answer, then compare (QUICK=1: reduced form)
 	$(BIN)/cnnbench compare $(patsubst %/complete,%,$(ANSWERS))
 
 # A recipe that is built on another one (model = {best_of = "a/b"}, model.encoder = {run = "a/b"}) comes after it, and

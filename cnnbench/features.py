@@ -58,13 +58,14 @@ def _empty(num_images: int, batch: Tensor) -> Tensor:
 
 @contextmanager
 def reused_features(
-    model: nn.Module, loader: Loader, precision: Precision
+    model: nn.Module, loader: Loader, precision: Precision, at_a_time: int = 1
 ) -> Iterator[tuple[Loader, str | None]]:
     """Within the block a model whose backbone is frozen for good is trained on features, if it can be.
 
     Yields what to train on, the loader as it is or one of features, and a sentence on it for the user.
     Features are not reused where images are augmented, for then they are others in each epoch; where they
-    would take more than MEMORY_SHARE of the available memory; and where the head cannot be run by itself.
+    would take more than MEMORY_SHARE of the available memory, of which `at_a_time` runs have a part each; and
+    where the head cannot be run by itself.
     """
     if not isinstance(model, Headed) or not model.tuning.freeze or loader.augment.transforms:
         yield loader, None
@@ -74,7 +75,7 @@ def reused_features(
         said = "the head of this network cannot be run by itself, so its backbone runs in every epoch"
         yield loader, said
         return
-    available = memory.available_bytes(loader.device)
+    available = memory.available_bytes(loader.device) // at_a_time
     if needed > MEMORY_SHARE * available:
         said = (
             f"the features of the frozen backbone would take {_mib(needed)}, more than {MEMORY_SHARE:.0%} of "

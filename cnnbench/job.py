@@ -1,7 +1,7 @@
 """One run from settings to result: a function of (settings, data, directory, device) and of nothing else."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -49,6 +49,14 @@ class Damaged:
     message: str
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a run had of the machine: so many threads, while so many runs were in work."""
+
+    threads: int
+    at_a_time: int
+
+
 class OutOfMemoryError(CnnbenchError):
     """The device or the machine had not enough memory for a run."""
 
@@ -67,6 +75,7 @@ def train_run(
     """
     precision = choose_precision(config.train.precision, device)
     memory.reset_peak(device)
+    doing = "for the model alone; take a smaller one"
     try:
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
@@ -77,25 +86,27 @@ def train_run(
         loader = Loader(
             dataset, config.data, device, precision.dtype, plugins=config.plugins, as_bytes=as_bytes
         )
+        size = loader.batch_size
+        advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
+        doing = f"at batch size {size}; {advice}"
         state = TrainingState(model, config.train, precision)
         with threads_for(summary.macs * loader.batch_size), memory.keeping_freed():
             conditions = conditions_of(precision, device)
-            yield from resume(run, state, conditions)
+            share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
+            torch.set_num_threads(share.threads)
             try:
-                yield from train(run, config, state, loader, precision, conditions)
+                yield from train(run, config, state, loader, precision, conditions, share)
             except DivergedError as error:
                 task = make_task(dataset.task, config.train)
-                result = describe(state, summary, loader, precision, task, at_a_time)
+                result = describe(state, summary, loader, precision, task, share)
                 run.finish(result | {"status": "diverged", "message": str(error)}, None)
             else:
                 task = make_task(dataset.task, config.train)
-                finish(run, state, summary, loader, precision, task, at_a_time)
+                finish(run, state, summary, loader, precision, task, share)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        size = config.data.batch_size
-        advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
-        raise OutOfMemoryError(f"out of memory on {device.type} at batch size {size}; {advice}") from error
+        raise OutOfMemoryError(f"out of memory on {device.type} {doing}") from error
 
 
 def conditions_of(precision: Precision, device: torch.device) -> dict[str, str]:
@@ -103,21 +114,29 @@ def conditions_of(precision: Precision, device: torch.device) -> dict[str, str]:
     return {"device": device_name(device), "precision": precision.name, "torch": version("torch")}
 
 
-def resume(run: Run, state: TrainingState, conditions: dict[str, str]) -> Iterator[JobEvent]:
-    """Takes the last good state, if there is one, and makes the history agree with it."""
+def resume(
+    run: Run, state: TrainingState, conditions: dict[str, str], share: Share
+) -> Generator[JobEvent, None, Share]:
+    """Takes the last good state, if there is one, and makes the history agree with it.
+
+    Returns the share of the machine to go on with: as many threads as before, since sums depend on them, and
+    the most runs at a time there ever were.
+    """
     saved, problems = run.load_state()
     if saved is not None and saved.get("conditions") != conditions:
         changed = ", ".join(differences(saved.get("conditions") or {}, conditions))
         problems.append(f"{run.label} was begun under other conditions ({changed})")
         saved = None
-    if saved is not None and not take(state, saved):
+    if saved is not None and not (saved.keys() >= {"threads", "at_a_time"} and take(state, saved)):
         saved = None
         problems.append(f"the state in {run.path} is of another model or another version of cnnbench")
     instead = "starting anew" if saved is None else "going back to the state before it"
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
         yield Resumed(state.rows[-1].epoch)
+        share = Share(saved["threads"], max(saved["at_a_time"], share.at_a_time))
     run.write_history([row.as_row() for row in state.rows], state.probes)
+    return share
 
 
 def take(state: TrainingState, saved: dict[str, Any]) -> bool:
@@ -138,12 +157,14 @@ def train(
     loader: Loader,
     precision: Precision,
     conditions: dict[str, str],
+    share: Share,
 ) -> Iterator[JobEvent]:
     """Trains to the last epoch, each one on disk before it is told."""
-    for event in fit(state, loader, config.train, precision, seed=config.seed):
+    events = fit(state, loader, config.train, precision, seed=config.seed, at_a_time=share.at_a_time)
+    for event in events:
         if isinstance(event, Epoch):
             run.write_history([row.as_row() for row in state.rows], state.probes)
-            run.save_state(state.state_dict() | {"conditions": conditions})
+            run.save_state(state.state_dict() | {"conditions": conditions} | asdict(share))
         yield event
 
 
@@ -154,7 +175,7 @@ def finish(
     loader: Loader,
     precision: Precision,
     task: Task,
-    at_a_time: int,
+    share: Share,
 ) -> None:
     """Measures the best weights on all three splits; the test split is read here, once.
 
@@ -171,7 +192,9 @@ def finish(
     measured = {name: evaluate(state.model, loader, split, precision, task) for name, split in splits.items()}
     val, test = measured["val"], measured["test"]
     batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
-    result = describe(state, summary, loader, precision, task, at_a_time) | {
+    if loader.as_bytes:  # the network works on larger images than these: no more at a time than in training
+        batch_size = min(batch_size, loader.batch_size)
+    result = describe(state, summary, loader, precision, task, share) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(**measured),
@@ -213,7 +236,7 @@ def describe(
     loader: Loader,
     precision: Precision,
     task: Task,
-    at_a_time: int,
+    share: Share,
 ) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
     device = loader.device
@@ -243,8 +266,8 @@ def describe(
         "device": {
             "type": device.type,
             "name": device_name(device),
-            "threads": torch.get_num_threads(),
-            "at_a_time": at_a_time,
+            "threads": share.threads,
+            "at_a_time": share.at_a_time,
         },
         "versions": {
             "python": platform.python_version(),

@@ -106,21 +106,30 @@ def _wilson(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def compare_predictions(scores_a: "Scores", scores_b: "Scores") -> PairedTest:
+def compare_predictions(
+    scores_a: "Scores", scores_b: "Scores", *, fixed_a: bool = False, fixed_b: bool = False
+) -> PairedTest:
     """Tests mean scores a - b on the same N images; (num_seeds, N) each, True where an image is right.
 
     One seed each counts image noise alone: `mcnemar`, or a paired t test of scores that are numbers.
     Otherwise images and seeds both count. Seeds are not paired: two architectures share no noise through one.
-    Raises ValueError where the shapes do not fit.
+    A side that is fixed, which no seed can change, has the noise of images alone. Raises ValueError where the
+    shapes do not fit.
     """
     import numpy as np
 
     a, b = np.asarray(scores_a), np.asarray(scores_b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not (a.size and b.size):
         raise ValueError(f"expected (num_seeds, N) for the same N images, got {a.shape} and {b.shape}")
+    a, b = a[:1] if fixed_a else a, b[:1] if fixed_b else b
     if len(a) == len(b) == 1:
         return mcnemar(a[0], b[0]) if a.dtype == b.dtype == bool else _compare_over_images(a[0], b[0])
-    return _compare_over_images_and_seeds(a, b)
+    seeds_a, seeds_b = a.mean(axis=1), b.mean(axis=1)
+    if fixed_a or fixed_b:
+        noise = [_noise_of_mean(seeds_b if fixed_a else seeds_a)]
+    else:
+        noise = _mean_noise(seeds_a, seeds_b)
+    return _compare_over_images_and_seeds(a, b, noise)
 
 
 def mcnemar(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
@@ -167,7 +176,9 @@ def _compare_over_images(a: "Scores", b: "Scores") -> PairedTest:
     return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), method)
 
 
-def _compare_over_images_and_seeds(a: "Scores", b: "Scores") -> PairedTest:
+def _compare_over_images_and_seeds(
+    a: "Scores", b: "Scores", seed_noise: list[tuple[float, int]]
+) -> PairedTest:
     """Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap".
 
     The variance is an image part (seed-averaged difference per image, over N) plus a seed part per model.
@@ -176,7 +187,7 @@ def _compare_over_images_and_seeds(a: "Scores", b: "Scores") -> PairedTest:
     per_image = a.mean(axis=0) - b.mean(axis=0)  # (N,)
     num_images = len(per_image)
     image_noise = float(per_image.var(ddof=1)) / num_images if num_images > 1 else 0.0
-    parts = [(image_noise, max(num_images - 1, 1)), *_mean_noise(a.mean(axis=1), b.mean(axis=1))]
+    parts = [(image_noise, max(num_images - 1, 1)), *seed_noise]
     return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
 
 
@@ -200,10 +211,15 @@ def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]") -> list[tuple[float, int]]
     if len(a) == 0 or len(b) == 0 or len(a) == len(b) == 1:
         raise ValueError(f"the spread between seeds needs two seeds on one side, got {len(a)} and {len(b)}")
     if len(a) > 1 and len(b) > 1:
-        return [(float(side.var(ddof=1)) / len(side), len(side) - 1) for side in (a, b)]
+        return [_noise_of_mean(a), _noise_of_mean(b)]
     several = a if len(a) > 1 else b
     # One estimate serves both sides, so it is one part with its own degrees of freedom (pooled t test).
     return [(float(several.var(ddof=1)) * (1 / len(a) + 1 / len(b)), len(several) - 1)]
+
+
+def _noise_of_mean(values: "NDArray[Any]") -> tuple[float, int]:
+    """Variance of the mean of values (num_seeds,), and its degrees of freedom."""
+    return float(values.var(ddof=1)) / len(values), len(values) - 1
 
 
 def _t_test(

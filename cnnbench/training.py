@@ -13,7 +13,7 @@ from cnnbench import catalog, memory, metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
 from cnnbench.features import reused_features
-from cnnbench.models.tuning import begin_epoch, parameters_by_lr
+from cnnbench.models.tuning import begin_epoch, parameters_by_lr, tuning_of
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
@@ -158,23 +158,34 @@ class TrainingState:
 
 
 def fit(
-    state: TrainingState, loader: Loader, config: TrainConfig, precision: Precision, *, seed: int
+    state: TrainingState,
+    loader: Loader,
+    config: TrainConfig,
+    precision: Precision,
+    *,
+    seed: int,
+    at_a_time: int = 1,
 ) -> Iterator[Step | Remark | Epoch]:
     """Trains from where `state` stands to the last epoch; yields Steps on the way and each epoch's row.
 
-    The row is in `state` when it is yielded, so that the caller can save it. Raises DivergedError after an
-    epoch whose loss was not finite.
+    `at_a_time` is how many runs share the memory. The row is in `state` when it is yielded, so that the
+    caller can save it. Raises DivergedError after an epoch whose loss was not finite.
     """
     task = make_task(loader.dataset.task, config)
+    begin_epoch(state.model, len(state.rows) or 1)
     if not state.rows:
         row = untrained_row(state, loader, precision, task)
-        state.add(row, probe(state.model, loader, precision, row.epoch, task.loss))
-        yield state.rows[-1]
-    with reused_features(state.model, loader, precision) as (batches, remark):
+        measured: dict[str, Any] = {"epoch": row.epoch, "gradients": {}}
+        if config.epochs or not loader.as_bytes:  # else a published network as it is
+            measured = probe(state.model, loader, precision, row.epoch, task.loss)
+        state.add(row, measured)
+        yield row
+    with reused_features(state.model, loader, precision, at_a_time) as (batches, remark):
         if remark is not None:
             yield Remark(remark)
         forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
-        while len(state.rows) <= config.epochs and not stops_early(state.rows, config):
+        let_go = tuning_of(state.model).unfreeze_epoch or 0
+        while len(state.rows) <= config.epochs and not stops_early(state.rows, config, let_go):
             yield from train_epoch(state, forward, batches, config, precision, seed)
             yield state.rows[-1]
 
@@ -278,10 +289,14 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.lr * float(cast("Any", schedule)(progress, **config.schedule.options))
 
 
-def stops_early(rows: list[Epoch], config: TrainConfig) -> bool:
-    """Whether the leading validation measure has not risen by min_delta for `patience` epochs."""
-    if config.early_stopping is None:
+def stops_early(rows: list[Epoch], config: TrainConfig, let_go: int = 0) -> bool:
+    """Whether the leading validation measure has not risen by min_delta for `patience` epochs.
+
+    Those before the epoch in which a backbone is let go do not count: what is to come then would be lost.
+    """
+    if config.early_stopping is None or rows[-1].epoch < let_go:
         return False
+    rows = [row for row in rows if row.epoch >= let_go - 1]
     best = -math.inf
     best_epoch = 0
     for row in rows:

@@ -11,7 +11,7 @@ from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
 from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import Judgement
-from cnnbench.comparison.comparison import Cost
+from cnnbench.comparison.comparison import Cost, of_one_device
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS
@@ -71,13 +71,18 @@ def show_checks(checks: Sequence[CheckResult]) -> None:
 
 
 def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
-    """Pictures of the compared share against parameters and training time; none for other quantities."""
+    """Pictures of the compared share against parameters and training time; none for other quantities.
+
+    None of training time where the runs are not of one machine, shared with as many others.
+    """
     if comparison.metric.unit != "%":
         return []
     from cnnbench.analyses import plots
 
     saved = []
     costs: dict[Cost, str] = {"num_params": "parameters", "train_seconds": "training time (s)"}
+    if not of_one_device(comparison.rows):
+        del costs["train_seconds"]
     for cost, axis in costs.items():
         points = comparison.points(cost)
         if points:

@@ -27,6 +27,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 STAIRS = FLOORS[0].split()
 # Elsewhere a file imports from beside it only where it says so here.
 BESIDE = {
+    "data": "memory",
     "muon": "precision",
     "optimizers": "muon",
     "training": "probes",

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from cnnbench import catalog, cli
+from cnnbench.commands import outcomes
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Limits, TrainConfig, load_recipe
 from cnnbench.recipe.reader import DEFAULT_ANALYSES, RECIPE_KEYS, VARIANT_KEYS
@@ -204,7 +205,7 @@ def test_options_in_the_readme_are_ones_of_the_command() -> None:
 
 def test_exit_codes() -> None:
     assert re.findall(r"^\| (\d+) \| ", PROSE, re.MULTILINE) == ["0", "1", "2", "3", "130"]
-    assert (cli.USER_MISTAKE, cli.CHECK_FAILED, cli.INTERRUPTED) == (2, 3, 130)
+    assert (outcomes.USER_MISTAKE, outcomes.CHECK_FAILED, outcomes.INTERRUPTED) == (2, 3, 130)
 
 
 def test_the_place_of_the_comparison_is_marked() -> None:

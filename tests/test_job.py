@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 
+from cnnbench import training
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
@@ -233,12 +234,25 @@ def test_a_diverged_run_is_finished_with_its_step(run: Run, dataset: Dataset) ->
     }
 
 
-def test_out_of_memory_names_a_smaller_batch(run: Run, dataset: Dataset) -> None:
+def test_a_model_that_does_not_fit(run: Run, dataset: Dataset) -> None:
     wide = run_config({"name": "mlp", "widths": [10**13]})  # more than an address space holds
-    message = r"^out of memory on cpu at batch size 32; try --set data\.batch_size=16"
+    message = r"^out of memory on cpu for the model alone; take a smaller one$"
     with pytest.raises(OutOfMemoryError, match=message) as caught:
         list(train_run(run, wide, dataset, CPU))
     assert isinstance(caught.value, CnnbenchError)
+    assert run.result() is None
+
+
+def test_out_of_memory_names_a_smaller_batch(
+    run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*args: object) -> None:
+        torch.empty(2**60)  # as too large a batch ends
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    message = r"^out of memory on cpu at batch size 32; try --set data\.batch_size=16$"
+    with pytest.raises(OutOfMemoryError, match=message):
+        list(train_run(run, run_config(), dataset, CPU))
     assert run.result() is None
 
 

@@ -173,7 +173,7 @@ def test_shared_settings_stand_once_and_differences_by_variant(directory: Path) 
     assert "| wide | \\[32\\] |" in text
     assert text.count("train.lr") == 1
     assert "| torch | 2.15.0 |" in text
-    assert "| Test CPU \\<9\\> | cpu | 2 | fp32 | 2 |" in text
+    assert "| Test CPU \\<9\\> | cpu | 2 | 1 | fp32 | 2 |" in text
 
 
 def test_pictures_and_tables_are_written_and_referred_to(directory: Path) -> None:

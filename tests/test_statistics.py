@@ -297,6 +297,22 @@ def test_scores_of_several_seeds_count_images_and_seeds() -> None:
     assert half > 1.96 * math.sqrt(image + seeds)
 
 
+def test_what_no_seed_can_change_is_lent_no_noise_of_seeds() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(0)
+    fixed, trained = rng.random((1, 200)), rng.random((3, 200)) + rng.normal(0, 0.1, (3, 1))
+    test = compare_predictions(fixed, trained, fixed_a=True)
+    image = (fixed[0] - trained.mean(0)).var(ddof=1) / 200
+    seeds = trained.mean(1).var(ddof=1) / 3
+    freedom = (image + seeds) ** 2 / (image**2 / 199 + seeds**2 / 2)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(image + seeds)
+    assert test.high - test.low == pytest.approx(2 * half)
+    assert compare_predictions(trained, fixed, fixed_b=True).low == pytest.approx(-test.high)
+    lent = compare_predictions(fixed, trained)
+    assert lent.high - lent.low > test.high - test.low
+
+
 def test_seeds_that_tie_show_no_difference() -> None:
     """Without any spread between seeds its size is unknown, so nothing can be told apart."""
     assert compare_means([8.0, 8.0], [7.0, 7.0]).p_value == 1.0

@@ -252,6 +252,14 @@ def test_early_stopping(accuracies: list[float], patience: int, min_delta: float
     assert not stops_early(rows, TrainConfig())
 
 
+def test_early_stopping_waits_until_a_backbone_is_let_go() -> None:
+    """And its patience begins anew there: epoch 5 is the first that is compared with the one before."""
+    config = TrainConfig(early_stopping=EarlyStopping(patience=2))
+    rows = [row(epoch, 0.5) for epoch in range(9)]
+    stops = [each.epoch for each in rows if stops_early(rows[: each.epoch + 1], config, let_go=5)]
+    assert stops[0] == 6
+
+
 def test_fit_stops_early(dataset: Dataset) -> None:
     early = EarlyStopping(patience=2, min_delta=0.99)  # no rise is large enough
     rows = rows_of(dataset, TrainConfig(epochs=9, early_stopping=early))

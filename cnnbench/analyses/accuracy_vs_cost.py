@@ -22,9 +22,11 @@ class AccuracyVsCost(Analysis):
     def analyse(self, subject: Subject) -> Iterator[Figure]:
         """Yields one picture per cost that is known, and above 0, for at least one variant.
 
-        None of training time where the runs are not of one machine: their seconds do not compare.
+        None of training time where the runs are not of one machine, shared with as many others: their seconds
+        do not compare.
         """
-        devices = {(result_of(run).get("device") or {}).get("name") for run in subject.runs}
+        found = [result_of(run).get("device") or {} for run in subject.runs]
+        devices = {(device.get("name"), device.get("at_a_time", 1)) for device in found}
         measure = subject.leading()
         word = measures.label(measure)
         accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}

@@ -87,7 +87,7 @@ class SegmentationExamples(Analysis):
             except CnnbenchError as error:
                 left_out.add(name, error)
                 return None
-            if len(test) != len(targets):
+            if not np.array_equal(test.all_targets().numpy(), targets):
                 left_out.add(name, "its test images are no longer the same")
                 return None
             images, _ = test.gather(torch.tensor(choose(targets, self.num_images)))

@@ -57,11 +57,12 @@ def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None) -> str:
+def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None, device: str) -> str:
     """The command that gives the same numbers, without what only says where files are or what to do first."""
     words = ["cnnbench", "recipe", str(path)]
     for override in overrides:
         words += ["--set", override]
     words += ["--quick"] if quick else []
     words += [] if seeds is None else ["--seeds", str(seeds)]
+    words += [] if device == "auto" else ["--device", device]
     return shlex.join(words)

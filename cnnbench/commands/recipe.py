@@ -70,7 +70,7 @@ def recipe(
             continue
         if with_stages:
             run_stages(each, runs, data, device.value, jobs)
-        command = typed(each.path, overrides, quick, seeds)
+        command = typed(each.path, overrides, quick, seeds, device.value)
         outcomes.append(run_one(each, command, runs, data, device.value, fresh, jobs))
     if not dry_run:
         exit_unless_done(loaded, outcomes)
@@ -87,7 +87,7 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, job
             console.say(f"{stage.directory}: complete")
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
-        command = typed(stage.path, [], stage.quick, stage.num_seeds)
+        command = typed(stage.path, [], stage.quick, stage.num_seeds, device)
         exit_unless_done([stage], [run_one(stage, command, runs, data, device, fresh=False, jobs=jobs)])
 
 

@@ -161,7 +161,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         throughput=middle("throughput"),
         peak_memory_mib=middle("peak_memory_mib"),
         best_epoch=median_low(epochs) if epochs else None,
-        device=" and ".join(dict.fromkeys(run.device for run in variant.measurements)) or None,
+        devices=frozenset(run.device for run in variant.measurements),
         complete=len(variant.measurements) == len(variant.seeds),
         problems=tuple(variant.problems),
         measured=_estimate(variant, quantity),
@@ -200,10 +200,12 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
             if max(len(values[a]), len(values[b])) > 1:
                 tested.append((a, b, compare_means(values[a], values[b])))
     else:
+        fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
         groups, problems = _same_images(recipe, quantity.name, quantity.split)
         for group in groups:
             for a, b in combinations(group, 2):
-                tested.append((a, b, compare_predictions(group[a], group[b])))
+                test = compare_predictions(group[a], group[b], fixed_a=fixed[a], fixed_b=fixed[b])
+                tested.append((a, b, test))
     adjusted = holm([test.p_value for _, _, test in tested])
     return [
         Pair(recipe.name, a, b, test, p) for (a, b, test), p in zip(tested, adjusted, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnnbench.comparison.comparison import SIGNIFICANT, Comparison
-from cnnbench.comparison.quantities import written, written_interval
+from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import PairedTest
 
@@ -85,13 +85,12 @@ def _written(comparison: Comparison, one: str, other: str, test: PairedTest, p_a
     metric = comparison.metric
     spread = (test.high - test.low) / 2
     sign = "+" if test.difference > 0 else "−" if test.difference < 0 else ""
-    p_value = "p < 0.001" if p_adjusted < 0.001 else f"p = {p_adjusted:.3f}"
     interval = written_interval(metric, test.low, test.high).replace("-", "−")
     single = _is_single(comparison, one, other)
     seeds = "; one seed each, so the luck of training is not counted" if single else ""
     return (
         f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} points "
-        f"(95 % interval, not corrected, {interval}; corrected {p_value}{seeds})"
+        f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"
     )
 
 

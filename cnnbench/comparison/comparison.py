@@ -1,10 +1,17 @@
 """A table of variants with its uncertainty, and what it allows to conclude, in plain sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cnnbench.comparison.quantities import KNOWN, Quantity, written, written_estimate, written_interval
+from cnnbench.comparison.quantities import (
+    KNOWN,
+    Quantity,
+    written,
+    written_estimate,
+    written_interval,
+    written_p,
+)
 from cnnbench.statistics import Estimate, PairedTest, Point, pareto_front
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
@@ -30,13 +37,18 @@ class Row:
     throughput: float | None
     peak_memory_mib: float | None
     best_epoch: int | None
-    device: str | None
+    devices: frozenset[str]  # of all its runs
     complete: bool  # every planned seed counts
     problems: tuple[str, ...]
     measured: Estimate | None  # the quantity that is compared
     skipped: bool = False  # it could not be run here; `problems` says why
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
+
+    @property
+    def device(self) -> str | None:
+        """All of them in one line."""
+        return " and ".join(sorted(self.devices)) or None
 
     def estimate(self, name: str) -> Estimate | None:
         """What is known of a quantity over the seeds: `test_accuracy`, `test_iou`, `train_seconds`."""
@@ -100,7 +112,7 @@ class Comparison:
             return "best"
         if self.metric.is_exact:
             return "tied" if _mean(row) == _mean(best) else "worse"
-        pair = self._pair(best, row)
+        pair = self.pair(best, row)
         if pair is None:
             return "untested"
         return "worse" if pair.differs else "tied"
@@ -157,7 +169,7 @@ class Comparison:
             by_standing.setdefault(self.standing(row), []).append(row)
         tied, worse = by_standing.get("tied", []), by_standing.get("worse", [])
         if tied:
-            tests = {pair.test.method for row in tied if (pair := self._pair(best, row))}
+            tests = {pair.test.method for row in tied if (pair := self.pair(best, row))}
             num_pairs = sum(pair.recipe == best.recipe for pair in self.pairs)
             how = f"at 95 % ({' or '.join(sorted(tests))}; {_corrected(num_pairs)})"
             who = _listed([row.variant for row in tied])
@@ -178,32 +190,34 @@ class Comparison:
         return "they were not tested on the same images, or their predictions are not stored"
 
     def _worse(self, best: Row, row: Row) -> str:
-        pair = self._pair(best, row)
+        pair = self.pair(best, row)
         assert pair is not None  # it is what made the row "worse"
         test = pair.test if pair.a == best.variant else pair.test.turned()
         low, high = (test.low, test.high) if test.difference > 0 else (-test.high, -test.low)
         unit = " points" if self.metric.is_proportion else f" {self.metric.unit}" if self.metric.unit else ""
-        p_value = "p < 0.001" if pair.p_adjusted < 0.001 else f"p = {pair.p_adjusted:.3f}"
         spread = (high - low) / 2
+        interval = written_interval(self.metric, low, high)
         return (
             f"{row.variant} by {written(self.metric, abs(test.difference), spread)}{unit} "
-            f"(95 % interval, not corrected, {written_interval(self.metric, low, high)}; corrected {p_value})"
+            f"(95 % interval, not corrected, {interval}; corrected {written_p(pair.p_adjusted)})"
         )
 
     def _advice(self, tied: list[Row]) -> str:
-        """Which of several equals to take: the smaller one, or of one size the faster one."""
-        for name, words in (("num_params", "smallest"), ("train_seconds", "fastest to train")):
+        """Which of several equals to take: the cheaper one to run, or the smaller, or the faster to train."""
+        times_compare = _times_compare(tied)
+        for name, words in (
+            ("macs", "takes the fewest multiply-adds"),
+            ("num_params", "is the smallest"),
+            *([("train_seconds", "is the fastest to train")] if times_compare else []),
+        ):
             costs = {row.variant: cost for row in tied if (cost := _cost(row, name)) is not None}
-            comparable = name == "num_params" or _times_compare(tied)
-            if (
-                comparable
-                and len(costs) == len(tied)
-                and max(costs.values()) > EQUAL_COST * min(costs.values())
-            ):
+            if len(costs) == len(tied) and max(costs.values()) > EQUAL_COST * min(costs.values()):
                 cheapest = min(costs, key=lambda variant: costs[variant])
                 price = _written_cost(name, costs[cheapest])
-                return f"Take the cheaper one: {cheapest} is the {words} ({price})."
-        return "Size and time do not speak for one of them either."
+                return f"Take the cheaper one: {cheapest} {words} ({price})."
+        if times_compare:
+            return "Neither size nor time speaks for one of them."
+        return "They are of one size, and times of single runs or of several machines say nothing."
 
     def _caution(self, measured: list[Row]) -> Iterator[str]:
         """What a single seed leaves open, and why an interval is missing."""
@@ -264,12 +278,13 @@ class Comparison:
         """Says of the last one of a front that its gain over a cheaper one may be noise."""
         *others, row = front
         for other in others:
-            pair = self._pair(row, other)
+            pair = self.pair(row, other)
             if pair is None or not pair.differs:
                 return f" What {row.variant} gains over the {cheaper} {other.variant} may be noise."
         return ""
 
-    def _pair(self, one: Row, other: Row) -> Pair | None:
+    def pair(self, one: Row, other: Row) -> Pair | None:
+        """The test of two variants of one recipe; None where there is none."""
         names = {one.variant, other.variant}
         return next(
             (pair for pair in self.pairs if pair.recipe == one.recipe and {pair.a, pair.b} == names), None
@@ -282,7 +297,12 @@ class Comparison:
 
 def _times_compare(rows: list[Row]) -> bool:
     """Whether seconds of training say something: of one machine, and of more than one run each."""
-    return len({row.device for row in rows}) == 1 and all(_estimate(row).num > 1 for row in rows)
+    return of_one_device(rows) and all(_estimate(row).num > 1 for row in rows)
+
+
+def of_one_device(rows: Sequence[Row]) -> bool:
+    """Whether all runs of all rows had the same device, as it is written, so that their times compare."""
+    return len(frozenset[str]().union(*(row.devices for row in rows))) == 1
 
 
 def _measured(rows: list[Row]) -> list[Row]:

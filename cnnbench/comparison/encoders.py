@@ -33,7 +33,7 @@ def with_weights(winner: Winner, upstream: Recipe, seeds: Sequence[int], runs_di
         str(seed): _weights(f"{upstream.directory}/{winner.variant}/seed{source}", runs_dir)
         for seed, source in sources.items()
     }
-    reasons = [*winner.reasons, *_on_seeds(sources)]
+    reasons = [*winner.reasons, *on_seeds(sources)]
     return winner.model_copy(update={"weights": weights, "reasons": reasons})
 
 
@@ -47,14 +47,17 @@ def _weights(place: str, runs_dir: Path) -> EncoderWeights:
         raise CnnbenchError(f"the weights of {place} cannot be read: {error}") from error
 
 
-def _on_seeds(sources: dict[int, int]) -> list[str]:
+def on_seeds(sources: dict[int, int]) -> list[str]:
+    """Sentences on which seed takes the weights of which."""
     same = [seed for seed, source in sources.items() if seed == source]
     others = [seed for seed, source in sources.items() if seed != source]
     said = []
     if same:
-        said.append(f"{_named(same)} its weights from the run with the same seed.")
+        whose = "its" if len(same) == 1 else "their"
+        said.append(f"{_named(same)} {whose} weights from the run with the same seed.")
     if others:
-        said.append(f"{_named(others)} them from that with seed {sources[others[0]]}, for want of their own.")
+        source = sources[others[0]]
+        said.append(f"{_named(others)} weights from the run with seed {source}, for want of one with theirs.")
     if len(sources) > 1 and len(set(sources.values())) == 1:
         said.append("All start from one training: how much another one would change this is unknown.")
     return said

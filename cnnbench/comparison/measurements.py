@@ -1,6 +1,5 @@
 """What the finished runs of one recipe measured, read from disk. What cannot be read is said and left out."""
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,11 +149,7 @@ def _read_variant(directory: Path, variant: VariantMeasurements) -> None:
 
 def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) -> None:
     """Adds what a run measured, or the reason it does not count; raises DamagedError."""
-    run.history()  # a run whose history is damaged is not whole, and is trained anew
-    path = run.path / "result.json"
-    metrics, status = result.get("metrics"), result.get("status")
-    if status not in ("complete", "diverged") or not isinstance(metrics, dict):
-        raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
+    run.check_results()  # a run that is not whole is trained anew, and no analysis sees it
     config = run.config()
     planned = with_defaults(planned_settings(variant.entry, run.seed))
     changed = differences({key: config.get(key) for key in planned}, planned)
@@ -164,9 +159,9 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             f"seed {run.seed} does not count: it was trained with other settings than the plan's ({changes})"
         )
         return
-    values = _finite({**result, **metrics})
+    values = _finite({**result, **result["metrics"]})
     variant.size |= {key: values[key] for key in ("num_params", "macs") if key in values}
-    if status == "diverged":
+    if result["status"] == "diverged":
         message = f": {result['message']}" if result.get("message") else ""
         variant.problems.append(f"seed {run.seed} diverged and does not count{message}")
         return
@@ -196,10 +191,7 @@ def _read_predictions(
     run: Run,
 ) -> "tuple[dict[str, NDArray[np.integer[Any]]], dict[str, NDArray[Any]]]":
     path = run.path / "predictions.npz"
-    try:
-        arrays = run.predictions()
-    except zlib.error as error:
-        raise DamagedError(f"{path}: {error}") from error
+    arrays = run.predictions()
     targets: dict[str, NDArray[np.integer[Any]]] = {}
     scores: dict[str, NDArray[Any]] = {}
     for split in SPLITS:

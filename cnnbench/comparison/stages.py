@@ -183,7 +183,10 @@ def stale_stages(directory: Path) -> list[str]:
     """A sentence for each recipe whose winner is no longer the one that these runs were built on."""
     sentences = []
     recorded = recorded_winners(directory).values()
-    winners = {(winner.recipe, winner.variant, tuple(winner.weights)): winner for winner in recorded}
+    winners = {
+        (winner.recipe, winner.variant, winner.model_dump_json(include={"weights"}), bool(winner.contenders)):
+        winner for winner in recorded
+    }  # fmt: skip
     for winner in winners.values():
         file = Path(winner.file)
         start = f"stale: these runs were built on {winner.variant}, the winner at that time of"
@@ -204,10 +207,19 @@ def stale_stages(directory: Path) -> list[str]:
             sentences.append(f"{start} {winner.recipe}; {error}")
         else:
             if winner.weights and (now.variant, now.weights) != (winner.variant, winner.weights):
-                changed = "was trained again" if now.variant == winner.variant else f"now has {now.variant}"
-                sentences.append(f"{start} {winner.recipe}, which {changed}; run the recipe again")
+                changed = (
+                    "where it has others now"
+                    if now.variant == winner.variant
+                    else f"which now has {now.variant}"
+                )
+                sentences.append(f"{start} {winner.recipe}, {changed}; run the recipe again")
             elif now.model != winner.model:
-                sentences.append(f"{start} {winner.recipe}, which now is {now.variant}; run the recipe again")
+                changed = (
+                    "where its model has changed"
+                    if now.variant == winner.variant
+                    else f"which now is {now.variant}"
+                )
+                sentences.append(f"{start} {winner.recipe}, {changed}; run the recipe again")
     return sentences
 
 
@@ -240,9 +252,11 @@ def stage_notes(recipe: Recipe, runs_dir: Path) -> list[str]:
                     f"than {winner.recipe} has now"
                 ] = None
         elif old is not None and old.recipe == winner.recipe and old.model != winner.model:
+            since = f"which is no longer the winner of {winner.recipe}"
+            if old.variant == winner.variant:
+                since = f"whose model has changed since in {winner.recipe}"
             notes[
-                f"stale: the runs in {runs_dir / recipe.directory} were built on {old.variant}, which is no "
-                f"longer the winner of {winner.recipe}"
+                f"stale: the runs in {runs_dir / recipe.directory} were built on {old.variant}, {since}"
             ] = None
         what = what_is_taken(winner)
         notes[f"{what[0].lower()}{what[1:]}: {' '.join(winner.reasons)}"] = None

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cnnbench.comparison.comparison import Comparison, Pair, Row
-from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.comparison.comparison import Comparison, Row
+from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Contender
 from cnnbench.statistics import Estimate
@@ -59,7 +59,7 @@ def _cost(row: Row) -> tuple[float, float, float]:
 
 def _contender(comparison: Comparison, row: Row, best: Row) -> Contender:
     estimate = _estimate(row)
-    pair = _pair(comparison, row, best)
+    pair = comparison.pair(row, best)
     return Contender(
         variant=row.variant, num_seeds=estimate.num, mean=estimate.mean, std=estimate.std, low=estimate.low,
         high=estimate.high, num_params=row.num_params, macs=row.macs, standing=comparison.standing(row),
@@ -96,21 +96,12 @@ def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row)
 
 def _test(comparison: Comparison, best: Row, row: Row) -> str:
     """`0.8 points (95 % interval -1.9 to 3.5, corrected p = 0.55)`."""
-    pair = _pair(comparison, best, row)
+    pair = comparison.pair(best, row)
     assert pair is not None  # a test is what made the row tied or worse
     test = pair.test if pair.a == best.variant else pair.test.turned()
     interval = written_interval(METRIC, test.low, test.high).replace("-", "−")
     points = written(METRIC, test.difference, (test.high - test.low) / 2)
-    return f"{points} points (95 % interval {interval}, {_p_value(pair.p_adjusted)})"
-
-
-def _p_value(p_value: float) -> str:
-    return "corrected p < 0.001" if p_value < 0.001 else f"corrected p = {p_value:.3f}"
-
-
-def _pair(comparison: Comparison, one: Row, other: Row) -> Pair | None:
-    names = {one.variant, other.variant}
-    return next((pair for pair in comparison.pairs if {pair.a, pair.b} == names), None)
+    return f"{points} points (95 % interval {interval}, corrected {written_p(pair.p_adjusted)})"
 
 
 def _estimate(row: Row) -> Estimate:
@@ -136,7 +127,7 @@ def contender_rows(contenders: Sequence[Contender]) -> list[list[str]]:
 def _contender_row(each: Contender) -> list[str]:
     estimate = Estimate(each.mean, each.std, each.low, each.high, each.num_seeds)
     has_interval = each.low is not None and each.high is not None
-    p_value = "" if each.p_value is None else _p_value(each.p_value).removeprefix("corrected p ")
+    p_value = "" if each.p_value is None else written_p(each.p_value).removeprefix("p ")
     return [
         each.variant,
         str(each.num_seeds),

@@ -29,3 +29,7 @@ class Datasets:
             self._dataset = load_dataset(config, self.root, self.plugins)
             self._key = key
         return self._dataset
+
+    def release(self) -> None:
+        """Lets go of the data set that is held; the next call loads it again."""
+        self._dataset = None

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from cnnbench.data.base import Format, Source, Survey
@@ -24,6 +23,7 @@ from cnnbench.data.folder_files import (
 )
 from cnnbench.data.pictures import UnreadableError, read_stretched, without_warnings
 from cnnbench.errors import CnnbenchError
+from cnnbench.memory import available_bytes
 from cnnbench.options import CommonSize
 
 
@@ -133,7 +133,7 @@ def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) ->
 
 
 def _check_memory(place: Path, num_images: int, size: int) -> None:
-    needed, free = 3 * size * size * num_images, psutil.virtual_memory().available
+    needed, free = 3 * size * size * num_images, available_bytes(torch.device("cpu"))
     if needed > free:
         raise CnnbenchError(
             f"{place}: {num_images:,} images of {size}×{size} take {needed / 2**30:.1f} GiB of memory, and "

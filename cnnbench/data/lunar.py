@@ -173,7 +173,7 @@ def _open(path: Path, place: Path) -> "Image":
 
     name = path.relative_to(place)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             image.load()
     # SyntaxError and EOFError: PIL's words for a broken PNG
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

@@ -123,6 +123,7 @@ class TimmEncoder(Encoder):
             value = torch.tensor(values, dtype=torch.float32, device="cpu").view(1, 3, 1, 1)
             self.register_buffer(key, value, persistent=False)
         self.network = self._cut(None)
+        self.indices: list[int] = list(self.network.feature_info.out_indices)  # type: ignore[union-attr, arg-type]
         try:
             self.shapes = self._measure()
         except FAILURES as error:
@@ -131,11 +132,11 @@ class TimmEncoder(Encoder):
             raise CnnbenchError(f"{name} cannot be an encoder: it does not put out channels first")
         self.to(torch.get_default_device())
 
-    def _cut(self, num: int | None) -> nn.Module:
-        """The network up to its stage `num`, on the CPU: there an image tells the sizes of its features."""
+    def _cut(self, stages: Sequence[int] | None) -> nn.Module:
+        """The network with these stages, on the CPU: there an image tells the sizes of its features."""
         try:
             with torch.device("cpu"):
-                return self.library.features(num)
+                return self.library.features(stages)
         except FAILURES as error:
             raise self._cannot(error) from error
 
@@ -152,14 +153,15 @@ class TimmEncoder(Encoder):
 
     def keep(self, num: int) -> None:
         if num < len(self.shapes):
-            self.network, self.shapes = self._cut(num).to(self.mean.device), self.shapes[:num]
+            self.indices, self.shapes = self.indices[:num], self.shapes[:num]
+            self.network = self._cut(self.indices).to(self.mean.device)
 
     def begin(self, weights: Mapping[str, Tensor] | None) -> None:
         """Takes the published weights or those of a file, if it is to; raises as `Pretrained.begin` does."""
         found = stored_weights(self.library, self.name, pretrained=self.pretrained, weights=self.weights)
         if found is None:
             return
-        self.network.load_state_dict(self.library.features(len(self.shapes), found).state_dict())
+        self.network.load_state_dict(self.library.features(self.indices, found).state_dict())
 
 
 class Adapter(nn.Module):

@@ -13,7 +13,7 @@ from cnnbench.signatures import is_file_target
 def naming_failures(
     model: Named, in_shape: tuple[int, int, int], plugins: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Turns any exception of a plugin's model into a CnnbenchError that names its file and class.
+    """Turns any exception of a plugin's or a library's model into a CnnbenchError that names it.
 
     One from a model of ours goes through: it is a fault of ours.
     """
@@ -23,7 +23,9 @@ def naming_failures(
         raise
     except Exception as error:
         target = catalog.target("model", model.name, tuple(plugins))
-        if not is_file_target(target):
+        if catalog.is_library_model(model.name, plugins):
+            target = model.name
+        elif not is_file_target(target):
             raise
         size = "×".join(map(str, in_shape))
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,7 +1,8 @@
 """timm and torchvision behind one face: build a network, its preprocessing, its published weights."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -11,6 +12,10 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.libraries import split_name
 from cnnbench.models.preprocessing import Interpolation, Steps
 from cnnbench.models.weights import Published, find_file, find_published, misfit, read
+
+# Networks of torchvision whose weights want values from -1 to 1, which they make of others within.
+OTHER_SCALE = ("googlenet", "inception_v3")
+DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
 
 
 class Library(Protocol):
@@ -60,7 +65,12 @@ class Torchvision:
     def build(self, num_classes: int) -> nn.Module:
         from torchvision.models import get_model
 
-        return cast("nn.Module", get_model(self.model, weights=None, num_classes=num_classes))
+        options: dict[str, Any] = {}
+        if self.model in OTHER_SCALE:
+            options["transform_input"] = True  # as torchvision sets it where it loads the weights itself
+        elif self.model.startswith("vit_"):
+            options["image_size"] = self.weights.meta["min_size"][0]  # positions are learned for one size
+        return cast("nn.Module", get_model(self.model, weights=None, num_classes=num_classes, **options))
 
     def num_classes(self) -> int:
         return len(self.weights.meta["categories"])
@@ -75,7 +85,8 @@ class Torchvision:
         return Published([self.weights.url.rpartition("/")[2]], self.weights.url)
 
     def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return weights
+        """DenseNet's files have the names of an older torchvision, `norm.1` where it has `norm1` now."""
+        return {DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in weights.items()}
 
 
 class Timm:
@@ -109,12 +120,15 @@ class Timm:
                 raise
             raise CnnbenchError(f"timm has no model or weights {self.name}: {error}") from error
 
-    def features(self, num: int | None = None, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
-        """The network without its head, that puts out a list: what its first `num` stages (or all) make.
+    def features(
+        self, stages: Sequence[int] | None = None, weights: Mapping[str, Tensor] | None = None
+    ) -> nn.Module:
+        """The network without its head, that puts out a list: what these stages make, by timm's numbers.
 
+        Without numbers those that timm takes by itself, which `feature_info.out_indices` of it says.
         `weights` are those of the whole network. Errors of many kinds where timm cannot cut it up.
         """
-        options: dict[str, Any] = {} if num is None else {"out_indices": tuple(range(num))}
+        options: dict[str, Any] = {} if stages is None else {"out_indices": tuple(stages)}
         if weights is not None:
             overlay = {"state_dict": dict(weights), "num_classes": self.num_classes()}
             options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}

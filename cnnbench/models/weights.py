@@ -95,7 +95,12 @@ def _download(published: Published) -> Path:
     target = Path(torch.hub.get_dir()) / "checkpoints" / published.files[0]
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = target.stem.rpartition("-")[2]  # torchvision's files are named by the start of their SHA-256
-    torch.hub.download_url_to_file(published.url, str(target), prefix, progress=False)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none, and would wait for ever
+    try:
+        torch.hub.download_url_to_file(published.url, str(target), prefix, progress=False)
+    finally:
+        socket.setdefaulttimeout(before)
     return target
 
 

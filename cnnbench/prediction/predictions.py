@@ -153,7 +153,7 @@ def _segment(
             mask = (_resized(probability, height, width) >= threshold).to(torch.uint8).cpu()
             with files.replacing(target) as temporary:
                 Image.fromarray((255 * mask).numpy()).save(temporary, "PNG")
-            share = mask.double().mean().item()
+            share = mask.count_nonzero().item() / mask.numel()
             yield MaskPrediction(path, target, opened.images.classes[1], share, threshold)
 
 

@@ -52,8 +52,11 @@ QUANTITIES: dict[str, Known] = {
 }
 
 
-def read_checks(check: Checker, entries: Any, variants: Sequence[str]) -> list[Check]:
-    """The checks of [[checks]]; what is wrong with one is noted, and it is left out."""
+def read_checks(check: Checker, entries: Any, variants: Sequence[str] | None) -> list[Check]:
+    """The checks of [[checks]]; what is wrong with one is noted, and it is left out.
+
+    `variants` are None where a mistake elsewhere leaves open what they are called.
+    """
     if not isinstance(entries, list):
         check.add(("checks",), "expected [[checks]] (double brackets), once for each check", on_key=True)
         return []
@@ -86,7 +89,7 @@ def is_random(expression: Expression) -> bool:
     return any(QUANTITIES[quantity.name].source == "draw" for quantity in expression.quantities())
 
 
-def _check(check: Checker, entry: Any, index: int, variants: Sequence[str]) -> Check | None:
+def _check(check: Checker, entry: Any, index: int, variants: Sequence[str] | None) -> Check | None:
     if not isinstance(entry, dict):
         check.add(("checks", index), f"expected a table with text and expression, found {found(entry)}")
         return None
@@ -95,7 +98,7 @@ def _check(check: Checker, entry: Any, index: int, variants: Sequence[str]) -> C
     if declared is None:
         return None
     for place, name in enumerate(declared.variants or ()):
-        if name not in variants:
+        if variants is not None and name not in variants:
             check.unknown(layer.origin(("variants", place)), name, "variant {}", variants)
     where = layer.origin(("expression",))
     try:

@@ -105,10 +105,19 @@ def read_encoder(
     if len(check.mistakes) > before:
         return None
     try:
-        tuning_of(table)
+        tuning = tuning_of(table)
     except CnnbenchError as error:
         key = "unfreeze_epoch" if table["unfreeze_epoch"] is not None else "lr_factor"
         check.add(layer.origin((*path, key)), str(error), on_key=True)
+        return None
+    is_random = not table.get("pretrained") and table.get("weights") is None
+    if tuning.frozen(1) and is_random and catalog.is_library_model(table.get("name", ""), check.plugins):
+        key = "freeze" if tuning.freeze else "unfreeze_epoch"
+        message = (
+            "an encoder that is frozen needs weights, and these would be random: set pretrained = true or "
+            'weights = "file"'
+        )
+        check.add(layer.origin((*path, key)), message, on_key=True)
         return None
     return table
 

@@ -10,7 +10,7 @@ from cnnbench.recipe.toml_positions import Path
 
 LONGEST = 80
 # what stands beside the variants in the directory of a recipe
-_OWN_NAMES = {"figures", "tables", "plan.json", "recipe.toml", "report.md", "report.html"}
+_OWN_NAMES = {"figures", "tables", "plan.json", "recipe.toml", "report.md", "report.html", "complete"}
 _SAFE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{LONGEST - 1}}}")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows
 

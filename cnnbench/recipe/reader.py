@@ -91,12 +91,12 @@ class _Reader:
         analyses = self._analyses()
         variants = self._variants(section_overrides)
         names = self.entries.names
-        claims = check_claims(
-            check, self.document.get("claims", []), names if self.entries.as_written else None
-        )
-        # a claim about variants that `--set sweep.…` took away asks nothing any more
+        known = names if self.entries.as_written else None
+        claims = check_claims(check, self.document.get("claims", []), known)
+        checks = read_checks(check, self.document.get("checks", []), known)
+        # what is said of variants that `--set sweep.…` took away asks nothing any more
         claims = [claim for claim in claims if {*claim.better, *claim.than} <= {*names}]
-        checks = read_checks(check, self.document.get("checks", []), names)
+        checks = [declared for declared in checks if {*(declared.variants or ())} <= {*names}]
         if check.mistakes:
             raise RecipeError(check.mistakes)
         name = recipe_name(self.path)

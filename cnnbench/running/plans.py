@@ -11,9 +11,15 @@ from cnnbench.runs import DamagedError, read_json
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Recipe
 
+# Stands in the directory while its report has every run that the recipe asks for: `make all` goes by it.
+COMPLETE = "complete"
+
 
 def write_plan(recipe: "Recipe", directory: Path, command: str, skipped: Mapping[str, str] = {}) -> None:
-    """Writes what this directory is going to hold, why variants are skipped, and the recipe as read."""
+    """Writes what this directory is going to hold, why variants are skipped, and the recipe as read.
+
+    What it held before is no longer a whole answer.
+    """
     plan = {
         "recipe": recipe.directory,
         "command": command,
@@ -27,6 +33,7 @@ def write_plan(recipe: "Recipe", directory: Path, command: str, skipped: Mapping
             for each in recipe.planned()
         ],
     }
+    (directory / COMPLETE).unlink(missing_ok=True)
     files.write(directory / "plan.json", json.dumps(plan, indent=2) + "\n")
     files.write(directory / "recipe.toml", recipe.text)
 

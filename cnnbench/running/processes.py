@@ -1,17 +1,25 @@
 """Several runs at a time, each in a process of its own with its share of the processor's threads."""
 
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.running.events import Event, Failed
 from cnnbench.running.work import Order, carry_out
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnbench.data.datasets import Datasets
 
 PATIENCE_SECONDS = 5.0  # for a process to end once it is told to
 
@@ -33,43 +41,52 @@ class Workplace:
 
 @dataclass
 class Worker:
-    """A process, and the run it has in work."""
+    """A process, its number, our end of the connection to it, and the run it has in work."""
 
     process: BaseProcess
+    number: int
+    connection: Connection
     order: Order | None = None
+
+    def end(self) -> None:
+        """Ends the process, at once if it is at work, and waits until it is gone."""
+        self.process.terminate()
+        self.process.join(PATIENCE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
 
 
 def carry_out_at_once(orders: Sequence[Order], place: Workplace) -> Iterator[Event]:
     """The events of all runs as they come, each run begun in its turn.
 
-    A process that ends before its run does makes that Failed, and the others go on. Raises the CnnbenchError
-    of a run, as one process would. Whatever ends this ends the processes.
+    A process that ends before its run does makes that Failed, and the others go on. Raises what a run raises
+    that would end the recipe in one process too. Whatever ends this ends the processes.
     """
     waiting = deque(orders)
-    workers: dict[Connection, Worker] = {}
-    num_hired = 0
+    workers: dict[int, Worker] = {}  # by number: a replacement gets that of the one it replaces
     try:
         while waiting or any(worker.order for worker in workers.values()):
-            while waiting and len(workers) < place.at_a_time:
-                connection, worker = hire(place, num_hired)
-                workers[connection] = worker
-                num_hired += 1
-            for connection, worker in workers.items():
-                if worker.order is None and waiting:
-                    worker.order = waiting.popleft()
-                    connection.send(worker.order)
-            for ready in wait([each for each, worker in workers.items() if worker.order]):
-                assert isinstance(ready, Connection)
-                worker = workers[ready]
+            for number in range(place.at_a_time):
+                if waiting and number not in workers:
+                    workers[number] = hire(place, number)
+            for worker in list(workers.values()):
+                if waiting and worker.order is None and not give(worker, waiting):
+                    workers.pop(worker.number).end()
+            busy = {worker.connection: worker for worker in workers.values() if worker.order}
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                worker = busy[connection]
                 assert worker.order is not None
                 try:
-                    event = ready.recv()
+                    event = connection.recv()
                 except (EOFError, ConnectionResetError):
                     worker.process.join(PATIENCE_SECONDS)
                     yield Failed(worker.order.run, f"its process ended {how(worker.process)}")
-                    del workers[ready]
+                    workers.pop(worker.number).end()
                     continue
-                if isinstance(event, CnnbenchError):
+                if isinstance(event, Exception):
                     raise event
                 if event is None:
                     worker.order = None
@@ -77,20 +94,41 @@ def carry_out_at_once(orders: Sequence[Order], place: Workplace) -> Iterator[Eve
                     yield event
     finally:
         for worker in workers.values():
-            worker.process.terminate()
-        for connection, worker in workers.items():
-            worker.process.join(PATIENCE_SECONDS)
-            connection.close()
+            worker.end()
 
 
-def hire(place: Workplace, number: int) -> tuple[Connection, Worker]:
+def give(worker: Worker, waiting: deque[Order]) -> bool:
+    """Gives the worker the next order; False, and the order stays, where its process is gone."""
+    try:
+        worker.connection.send(waiting[0])
+    except OSError:
+        return False
+    worker.order = waiting.popleft()
+    return True
+
+
+def hire(place: Workplace, number: int) -> Worker:
     """A process that waits for orders at the other end of the connection."""
     context = get_context("spawn")  # a fork of a process with threads can hang
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, place, number), daemon=True)
-    process.start()
+    with ignored_interrupts():
+        process.start()
     there.close()
-    return here, Worker(process)
+    return Worker(process, number, here)
+
+
+@contextmanager
+def ignored_interrupts() -> Iterator[None]:
+    """Processes begun within the block ignore Ctrl-C, which reaches all of them: who gives orders decides."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals cannot be set
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def how(process: BaseProcess) -> str:
@@ -102,8 +140,11 @@ def how(process: BaseProcess) -> str:
 
 
 def work(connection: Connection, place: Workplace, number: int) -> None:
-    """What a process does: carries out orders until the one who gives them is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: who gives orders decides
+    """What a process does: carries out orders until the one who gives them is gone.
+
+    What a run raises goes to that one, who decides what becomes of the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     from cnnbench.data.datasets import Datasets
@@ -111,15 +152,25 @@ def work(connection: Connection, place: Workplace, number: int) -> None:
     torch.set_num_threads(place.num_threads)
     datasets = Datasets(place.root, place.plugins)
     device = torch.device(place.device_of(number))
-    try:
-        while True:
+    while True:
+        try:
             order = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        for event in events_of(order, datasets, device, place.at_a_time):
             try:
-                for event in carry_out(order, datasets, device, place.at_a_time):
-                    connection.send(event)
-            except CnnbenchError as error:
-                connection.send(error)
+                connection.send(event)
+            except OSError:
                 return
-            connection.send(None)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
+
+
+def events_of(
+    order: Order, datasets: "Datasets", device: "torch.device", at_a_time: int
+) -> Iterator[Event | Exception | None]:
+    """The events of the run, then None, or the error that the user has to be told of."""
+    try:
+        yield from carry_out(order, datasets, device, at_a_time)
+    except (CnnbenchError, OSError) as error:
+        yield error
+    else:
+        yield None

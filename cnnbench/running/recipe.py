@@ -101,14 +101,15 @@ def carry_out_all(
             yield from carry_out(order, datasets, device)
         else:
             to_train.append(order)
-    jobs = min(jobs, len(to_train))
-    if jobs == 0:
+    if not to_train:
         return
+    datasets.release()  # each process loads its own, and this one only waits
     place = Workplace(
         root=datasets.root,
         plugins=datasets.plugins,
         device=device.type,
         num_devices=torch.cuda.device_count() if device.type == "cuda" else 1,
+        # the share of one, though fewer runs be left: threads are part of what makes two runs alike
         num_threads=max(1, torch.get_num_threads() // jobs),
         at_a_time=jobs,
     )

@@ -9,7 +9,7 @@ from cnnbench.checks.results import unevaluated
 from cnnbench.decisions import is_complete, planned_settings
 from cnnbench.errors import CnnbenchError
 from cnnbench.running.events import Failed, Reported, Skipped
-from cnnbench.running.plans import skipped_before, write_plan
+from cnnbench.running.plans import COMPLETE, skipped_before, write_plan
 from cnnbench.runs import Run, read_json
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from cnnbench.analyses.base import Analysis
     from cnnbench.data.datasets import Datasets
     from cnnbench.recipe.config import Recipe
-
-COMPLETE = "complete"
 
 
 def report_recipe(
@@ -92,14 +90,10 @@ def report(
 
 
 def mark_complete(recipe: "Recipe", directory: Path, plan: dict[str, Any], runs: Sequence[Run]) -> None:
-    """Leaves the file by which `make all` knows that the report has all that the recipe asks for."""
-    asked = {
-        (each["name"], seed) for each in plan["variants"] if not each.get("skipped") for seed in each["seeds"]
-    }
+    """Says to `make all` that nothing is missing: no variant, no seed of the recipe's file, no weights."""
+    asked = {(each["name"], seed) for each in plan["variants"] for seed in each["seeds"]}
     if recipe.num_seeds is None and asked == {(run.variant, run.seed) for run in runs}:
         files.write(directory / COMPLETE, "report.md has every run that the recipe asks for\n")
-    else:
-        (directory / COMPLETE).unlink(missing_ok=True)
 
 
 def make_analyses(recipe: "Recipe") -> "list[tuple[str, Analysis]]":

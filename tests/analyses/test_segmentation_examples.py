@@ -78,6 +78,19 @@ def test_a_picture_for_each_variant(
         assert len(figure.figure.axes[0].images) == 3 * 4
 
 
+def test_other_test_images_of_the_same_number_are_not_shown(
+    mask_run: Callable[..., Run], subject_from: Callable[..., Any]
+) -> None:
+    """As where a mapping of sources has come since, which cuts off others for test."""
+    run = mask_run("a")
+    arrays = run.predictions()
+    others = {**arrays, "test_targets": arrays["test_targets"][::-1]}
+    np.savez_compressed(run.path / "predictions.npz", **others)
+    (table,) = SegmentationExamples().analyse(subject_from([run]))
+    assert isinstance(table, Table)
+    assert table.rows == [("a", "its test images are no longer the same")]
+
+
 def test_data_without_masks_is_said(make_run: Callable[..., Run], subject_from: Callable[..., Any]) -> None:
     (table,) = SegmentationExamples().analyse(subject_from([make_run("cnn", 0, [0.1, 0.5])]))
     assert isinstance(table, Table)

@@ -159,6 +159,12 @@ def truncate(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:45])
 
 
+def write_postscript(root: Path) -> None:
+    """PIL would start another program for it."""
+    header = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+    (root / "moon/images/ground/ground0003.png").write_text(header)
+
+
 def write_text(root: Path) -> None:
     (root / "moon/images/ground/ground0003.png").write_text("no picture")
 
@@ -182,6 +188,7 @@ def lose_source(root: Path) -> None:
         (lose_image, "images/ground/ground0003.png has no image"),
         (truncate, "images/render/render0003.png cannot be read"),
         (write_text, "images/ground/ground0003.png cannot be read"),
+        (write_postscript, "images/ground/ground0003.png cannot be read"),
         (shrink, "images/render/render0003.png is 8×8, but its mask 4×8"),
         (deepen, "images/ground/ground0003.png is no 8-bit image"),
         (lose_source, "images/render/render0003.png has no source in mapping.csv"),

@@ -293,6 +293,15 @@ def test_weights_that_are_not_its_own_or_not_there(tmp_path: Path) -> None:
         begin(unet({**TIMM, "weights": str(tmp_path / "none.pth")}, size=32), [])
 
 
+def test_a_network_of_timm_whose_first_stage_is_not_number_0() -> None:
+    """DLA-34 hands out its levels 1 to 5, of 32, 64, 128, 256 and 512 channels."""
+    encoder = unet({"name": "timm/dla34"}, size=32, widths=[4, 6, 8]).encoder
+    assert isinstance(encoder, TimmEncoder)
+    assert [channels for channels, _, _ in encoder.shapes] == [32, 64]
+    outputs = encoder(torch.zeros(1, 3, 32, 32))
+    assert [tuple(output.shape[1:]) for output in outputs] == encoder.shapes
+
+
 def test_a_network_of_timm_that_cannot_be_cut_up_or_takes_no_such_images() -> None:
     with pytest.raises(CnnbenchError, match="timm/vit_tiny_patch16_224 cannot be an encoder of 16×16 images"):
         unet({"name": "timm/vit_tiny_patch16_224"})
@@ -301,7 +310,7 @@ def test_a_network_of_timm_that_cannot_be_cut_up_or_takes_no_such_images() -> No
         build_model(config, (2, 16, 16), 2)
 
 
-def test_a_large_encoder_is_counted_without_memory() -> None:
+def test_a_large_encoder_is_counted() -> None:
     config = Named(
         name="unet", widths=[4, 6], encoder={"name": "resnet", "widths": [1024, 2048], "blocks": [1, 1]}
     )

@@ -1,5 +1,6 @@
 """Networks of timm and torchvision: published sizes, weights taken or refused, heads, real accuracy."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import CIFAR10, imagenet_classes
 from cnnbench.models import begin, build_model, takes_bytes
+from cnnbench.models.failures import naming_failures
 from cnnbench.models.model_heads import DROPOUTS
+from cnnbench.models.model_libraries import open_library
 from cnnbench.models.pretrained import Pretrained
 from cnnbench.models.summary import summarize_config
 from cnnbench.models.tuning import begin_epoch, num_trained
@@ -114,6 +117,37 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path, change: str) -> None:
     model = Pretrained(SMALL, (3, 32, 32), 10, weights=str(tmp_path / "a.pth"))
     with pytest.raises(CnnbenchError, match=f"holds no weights of {SMALL}: .*{change}.*{name}"):
         model.begin(CIFAR10)
+
+
+@pytest.mark.parametrize("name", ["torchvision/googlenet", "torchvision/inception_v3"])
+def test_networks_that_scale_their_inputs_themselves(name: str) -> None:
+    """As torchvision makes them where it loads the published weights."""
+    with torch.device("meta"):
+        assert open_library(name).build(1000).transform_input
+
+
+def test_a_transformer_is_built_for_the_size_of_its_weights() -> None:
+    """16x16 patches of 384x384 images and a class token: 577 positions."""
+    with torch.device("meta"):
+        network = open_library("torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1").build(1000)
+    assert network.encoder.pos_embedding.shape[1] == 577  # type: ignore[union-attr, index]
+
+
+def test_densenet_takes_the_names_in_its_published_file() -> None:
+    library = open_library("torchvision/densenet121")
+    with torch.device("meta"):
+        own = library.build(1000).state_dict()
+    published = {re.sub(r"(norm|conv)(\d\.\w+)$", r"\1.\2", name) if "denselayer" in name else name: value
+                 for name, value in own.items()}  # fmt: skip
+    assert "features.denseblock1.denselayer1.norm.1.weight" in published
+    assert library.convert(published).keys() == own.keys()
+
+
+def test_a_size_that_a_network_cannot_take() -> None:
+    config = Named(name="timm/vit_tiny_patch16_224", image_size=96)
+    message = r"timm/vit_tiny_patch16_224 fails on an image of 3×32×32: .*96"
+    with pytest.raises(CnnbenchError, match=message), naming_failures(config, (3, 32, 32)):
+        summarize_config(config, (3, 32, 32), 10)
 
 
 def test_absent_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -409,3 +409,10 @@ def test_editors_are_told_the_same(encoder: object, is_valid: bool) -> None:
     model = {"name": "unet", "encoder": encoder}
     recipe = {"data": "lunar_synthetic", "variants": [{"name": "a", "model": model}]}
     assert validator.is_valid(recipe) == is_valid
+
+
+@pytest.mark.parametrize("option", ["freeze = true", "unfreeze_epoch = 2"])
+def test_a_frozen_encoder_of_timm_needs_weights(write: Write, option: str) -> None:
+    message = said(write(f'{{name = "timm/resnet18", {option}}}'))
+    assert "these would be random: set pretrained = true" in message
+    assert encoder_of(write(f'{{name = "timm/resnet18", pretrained = true, {option}}}'))["pretrained"]

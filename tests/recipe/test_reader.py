@@ -726,7 +726,7 @@ def test_toml_that_is_nested_too_deeply(write: Write) -> None:
         load_recipe(write("a = " + "[" * 10_000 + "]" * 10_000))
 
 
-@pytest.mark.parametrize("name", ["figures", "Report.md", "plan.json"])
+@pytest.mark.parametrize("name", ["figures", "Report.md", "plan.json", "complete"])
 def test_a_variant_cannot_take_the_place_of_the_report(write: Write, name: str) -> None:
     with pytest.raises(RecipeError, match="the report writes"):
         load_recipe(write(GOOD.replace('"mlp"', f'"{name}"', 1)))

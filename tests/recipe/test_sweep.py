@@ -287,12 +287,19 @@ def test_all_mistakes_at_once(load: Load) -> None:
 
 
 def test_a_broken_sweep_makes_no_further_mistakes(load: Load) -> None:
-    """Neither claims about its variants nor what it should have named are held against the recipe."""
+    """Neither claims and checks of its variants nor what it should have named are held against the recipe."""
     claim = '[[claims]]\ntext = "x"\nbetter = ["lr-1"]\nthan = ["lr-2"]\n'
+    claim += '[[checks]]\ntext = "y"\nexpression = "test_accuracy > 0.1"\nvariants = ["lr-1"]\n'
     (message,) = mistakes(load, f"{BASE}train.lr = 1\n{claim}", ["variants.lr-1.train.epochs=2"])
     assert "expected a list" in message
     (message,) = mistakes(load, f'{DATA}[sweep]\nmodel = "mlp"\n[[variants]]\nname = "a"\n')
     assert "expected a list" in message
+
+
+def test_checks_of_variants_that_set_took_away_are_left_out(load: Load) -> None:
+    check = '[[checks]]\ntext = "y"\nexpression = "test_accuracy > 0.1"\nvariants = ["lr-{}"]\n'
+    recipe = load(f"{BASE}train.lr = [1, 2]\n{check.format(1)}{check.format(2)}", ["sweep.train.lr=[2, 3]"])
+    assert [declared.variants for declared in recipe.checks] == [["lr-2"]]
 
 
 def test_double_brackets_are_told_apart(load: Load) -> None:
