@@ -1,4 +1,4 @@
-"""Finished runs -> one table with uncertainty: finds the recipes, reads them, tests each pair of variants."""
+"""Finished runs of recipes -> one table with uncertainty: tests each pair of variants."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -13,11 +13,8 @@ from cnnbench.comparison.measurements import (
     RecipeMeasurements,
     VariantMeasurements,
     read_planned,
-    read_recipe,
 )
-from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, named
-from cnnbench.errors import CnnbenchError
-from cnnbench.files import natural_order
+from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
 from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
     Estimate,
@@ -32,47 +29,20 @@ from cnnbench.statistics import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Comparison", "Pair", "Row", "compare"]
-
-PLAN = "plan.json"
 LEADING_OF_MASKS = f"test_{measures.LEADING['segmentation']}"
-
-
-def compare(
-    paths: Sequence[Path] = (), *, runs_dir: Path = Path("runs"), metric: str | None = None
-) -> Comparison:
-    """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
-
-    A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
-    Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy.
-    Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
-    """
-    from cnnbench.comparison.stages import stale_stages  # which compares in its turn
-
-    found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
-    directories = sorted(found.values(), key=natural_order)
-    recipes = [read_recipe(directory) for directory in directories]
-    for recipe, directory in zip(recipes, directories, strict=True):
-        recipe.problems += stale_stages(directory)
-    _keep_apart(recipes, directories)
-    recipes.sort(key=lambda recipe: natural_order(Path(recipe.name)))
-    runs = [run for recipe in recipes for run in _runs(recipe)]
-    if metric is None:
-        all_masks = bool(runs) and all(LEADING_OF_MASKS in run.values for run in runs)
-        metric = LEADING_OF_MASKS if all_masks else "test_accuracy"
-    return _compared(recipes, named(metric, (name for run in runs for name in run.values)))
 
 
 def compare_planned(
     directory: Path, name: str, plan: Sequence[Mapping[str, Any]], quantity: Quantity
 ) -> Comparison:
     """Compares the runs in one directory by a plan at hand: what `plan.json` holds under "variants"."""
-    return _compared([read_planned(directory, name, plan)], quantity)
+    return compared([read_planned(directory, name, plan)], quantity)
 
 
-def _compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comparison:
+def compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comparison:
+    """The comparison of recipes that have been read."""
     masks = [
-        recipe.name for recipe in recipes if any(LEADING_OF_MASKS in run.values for run in _runs(recipe))
+        recipe.name for recipe in recipes if any(LEADING_OF_MASKS in run.values for run in runs_of(recipe))
     ]
     rows, pairs, problems = [], [], []
     if masks and len(masks) < len(recipes) and quantity.name.endswith("_accuracy"):
@@ -87,55 +57,9 @@ def _compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Comp
     return Comparison(rows, pairs, quantity, problems)
 
 
-def _runs(recipe: RecipeMeasurements) -> list[Measurement]:
+def runs_of(recipe: RecipeMeasurements) -> list[Measurement]:
+    """Every run that counts."""
     return [run for variant in recipe.variants for run in variant.measurements]
-
-
-def _find(path: Path, runs_dir: Path) -> list[Path]:
-    """The directories with a plan that a path stands for."""
-    if path.suffix == ".toml":
-        return [_directory_of_recipe(path, runs_dir)]
-    under_runs = runs_dir / path
-    if not path.exists() and under_runs.exists():
-        path = under_runs
-    if path.is_file() and path.name == PLAN:
-        path = path.parent
-    if (path / PLAN).is_file():
-        return [path]
-    found = [plan.parent for plan in path.rglob(PLAN)] if path.is_dir() else []
-    if found:
-        return found
-    if path == runs_dir:
-        raise CnnbenchError(
-            f"no runs in {path}: train a recipe first (cnnbench recipe recipes/quickstart.toml), "
-            "or say where its runs are (--runs DIR)"
-        )
-    looked = f"{path}" if path.is_absolute() else f"{path} and {under_runs}"
-    raise CnnbenchError(
-        f"no runs found: there is no {PLAN} in {looked}; train the recipe first (cnnbench recipe FILE)"
-    )
-
-
-def _directory_of_recipe(path: Path, runs_dir: Path) -> Path:
-    """Where the runs of a recipe's file are."""
-    if (path.parent / PLAN).is_file():  # the copy of the recipe beside its runs
-        return path.parent
-    from cnnbench.recipe import load_recipe
-
-    directory = runs_dir / load_recipe(path).directory
-    if (directory / PLAN).is_file():
-        return directory
-    siblings = sorted(directory.parent.glob(f"{directory.name}+*/{PLAN}"))
-    hint = f"; there is {siblings[0].parent}, of other settings" if siblings else ""
-    raise CnnbenchError(f"no runs of {path} in {directory}: train it first (cnnbench recipe {path}){hint}")
-
-
-def _keep_apart(recipes: list[RecipeMeasurements], directories: list[Path]) -> None:
-    """Recipes of one name, from different places, are called by their places."""
-    names = [recipe.name for recipe in recipes]
-    for recipe, directory, name in zip(recipes, directories, names, strict=True):
-        if names.count(name) > 1:
-            recipe.name = str(directory)
 
 
 def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
