@@ -206,15 +206,15 @@ class Comparison:
         """Which of several equals to take: the cheaper one to run, or the smaller, or the faster to train."""
         times_compare = _times_compare(tied)
         for name, words in (
-            ("macs", "takes the fewest multiply-adds"),
-            ("num_params", "is the smallest"),
-            *([("train_seconds", "is the fastest to train")] if times_compare else []),
+            ("macs", "takes the fewest multiply-adds ({})"),
+            ("num_params", "is the smallest ({} parameters)"),
+            *([("train_seconds", "is the fastest to train ({} s)")] if times_compare else []),
         ):
             costs = {row.variant: cost for row in tied if (cost := _cost(row, name)) is not None}
             if len(costs) == len(tied) and max(costs.values()) > EQUAL_COST * min(costs.values()):
                 cheapest = min(costs, key=lambda variant: costs[variant])
-                price = _written_cost(name, costs[cheapest])
-                return f"Take the cheaper one: {cheapest} {words} ({price})."
+                price = written(KNOWN[name], costs[cheapest])
+                return f"Take the cheaper one: {cheapest} {words.format(price)}."
         if times_compare:
             return "Neither size nor time speaks for one of them."
         return "They are of one size, and times of single runs or of several machines say nothing."
