@@ -379,8 +379,14 @@ def test_old_runs_are_numbered(run: Run, tmp_path: Path) -> None:
         ({"widths": [8, 16]}, {"widths": [8, 32]}, ["widths [8, 16] → [8, 32]"]),
         ({"lr": 1}, {"lr": 1.0}, []),
         ({"x": {"a": 1, "b": 2}}, {"x": {"b": 2, "a": 1}}, []),
+        (
+            {"augment": [{"name": "Pad", "size": 36}, {"name": "Flip", "p": 0.5}]},
+            {"augment": [{"name": "Pad", "size": 34}, {"name": "Flip", "p": 0.5}]},
+            ["augment.Pad.size 36 → 34"],
+        ),
+        ({"augment": [{"name": "Pad"}, {"name": "Flip"}]}, {"augment": []}, ["augment Pad, Flip → none"]),
     ],
-    ids=["number", "missing", "text", "list", "1 is 1.0", "order"],
+    ids=["number", "missing", "text", "list", "1 is 1.0", "order", "tables", "no tables"],
 )
 def test_differences(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
     assert differences(old, new) == expected
