@@ -90,7 +90,7 @@ def train_run(
         advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
         doing = f"at batch size {size}; {advice}"
         state = TrainingState(model, config.train, precision)
-        with threads_for(summary.macs * loader.batch_size), memory.keeping_freed():
+        with threads_for(summary.macs * loader.batch_size):
             conditions = conditions_of(precision, device)
             share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
             torch.set_num_threads(share.threads)

@@ -1,9 +1,6 @@
-"""Peak memory of a piece of work: of the device on CUDA, of the process elsewhere; and memory used again."""
+"""Peak memory of a piece of work: of the device on CUDA, of the process elsewhere."""
 
-import ctypes
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -12,48 +9,6 @@ import torch
 MIB = 2**20
 # What a container may use in bytes, where there is a limit: of Linux's control groups, version 2 and 1.
 LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-# Parameters of glibc's mallopt, by their numbers in malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-LARGEST_INT = 2**31 - 1
-# What glibc sets by itself once a block of 32 MiB has been freed, which a batch's tensors do at once.
-USUAL = {M_MMAP_MAX: 65_536, M_MMAP_THRESHOLD: 32 * MIB, M_TRIM_THRESHOLD: 64 * MIB}
-
-
-@contextmanager
-def keeping_freed() -> Iterator[None]:
-    """Within the block, memory that tensors leave stays with the process and is used again.
-
-    Otherwise glibc gives tensors of more than 32 MiB back, and the system clears each of their pages before
-    the next step has them: measured, a fifth of the processor's time of a network with 192 channels at
-    32x32. The peak rises by up to a tenth. Without glibc nothing changes.
-    """
-    mallopt = _libc("mallopt")
-    if mallopt is None:
-        yield
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
-    try:
-        yield
-    finally:
-        for parameter, value in USUAL.items():
-            mallopt(parameter, value)
-        give_back_freed()
-
-
-def give_back_freed() -> None:
-    """Returns to the system what was freed and kept; without glibc nothing happens."""
-    trim = _libc("malloc_trim")
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
-
-
-def _libc(name: str) -> Callable[..., int] | None:
-    """A function of the C library, or None where it has none of this name (it is glibc's own)."""
-    if sys.platform != "linux":
-        return None
-    function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
-    return function
 
 
 def reset_peak(device: torch.device) -> None:
@@ -61,7 +16,6 @@ def reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
-        give_back_freed()
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:  # some sandboxes forbid it: then the peak is that of the process so far

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from cnnbench import catalog, memory
+from cnnbench import catalog
 from cnnbench.bench import notebook
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
@@ -140,11 +140,11 @@ def notebook_loop(config: RunConfig, dataset: Dataset, device: torch.device, num
     return measure
 
 
-def as_in_a_run(measure: Measure, macs: int) -> Measure:
-    """The same with threads and memory as a run of cnnbench has them, for so many multiply-adds a step."""
+def on_threads(measure: Measure, macs: int) -> Measure:
+    """The same on as many threads as a run of cnnbench takes for steps of so many multiply-adds."""
 
     def limited(num_steps: int) -> float:
-        with threads_for(macs), memory.keeping_freed():
+        with threads_for(macs):
             return measure(num_steps)
 
     return limited

@@ -178,7 +178,7 @@ def measure_variant(
     summary = summarize_config(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
     memory.reset_peak(device)
     measures = {
-        name: loops.as_in_a_run(
+        name: loops.on_threads(
             make(config, dataset, device, precision), summary.macs * config.data.batch_size
         )
         for name, make in LOOPS.items()
