@@ -18,8 +18,10 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except FileNotFoundError:
         folder = path.parent
-        known = [str(other) for other in sorted(folder.glob("*.toml"))] if folder.is_dir() else []
-        raise RecipeError([Mistake(str(path), "no such file", None, nearest(path, known))]) from None
+        # by what stands before .toml, which all of them share
+        known = {other.stem: str(other) for other in sorted(folder.glob("*.toml"))} if folder.is_dir() else {}
+        near = nearest(path.stem, known)
+        raise RecipeError([Mistake(str(path), "no such file", None, near and known[near])]) from None
     except OSError as error:
         raise RecipeError([Mistake(str(path), f"cannot be read: {error.strerror}")]) from None
     try:

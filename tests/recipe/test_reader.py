@@ -635,6 +635,8 @@ def test_missing_file_and_directory(write: Write, tmp_path: Path) -> None:
     (missing,) = messages(tmp_path / "block.toml")
     assert "no such file" in missing
     assert str(path) in missing
+    (unlike,) = messages(tmp_path / "zebra.toml")
+    assert str(path) not in unlike
     (directory,) = messages(tmp_path)
     assert "is a directory" in directory
 
