@@ -204,20 +204,22 @@ class Comparison:
 
     def _advice(self, tied: list[Row]) -> str:
         """Which of several equals to take: the cheaper one to run, or the smaller, or the faster to train."""
-        times_compare = _times_compare(tied)
+        found: dict[str, str] = {}
         for name, words in (
             ("macs", "takes the fewest multiply-adds ({})"),
             ("num_params", "is the smallest ({} parameters)"),
-            *([("train_seconds", "is the fastest to train ({} s)")] if times_compare else []),
         ):
-            costs = {row.variant: cost for row in tied if (cost := _cost(row, name)) is not None}
-            if len(costs) == len(tied) and max(costs.values()) > EQUAL_COST * min(costs.values()):
-                cheapest = min(costs, key=lambda variant: costs[variant])
-                price = written(KNOWN[name], costs[cheapest])
-                return f"Take the cheaper one: {cheapest} {words.format(price)}."
-        if times_compare:
-            return "Neither size nor time speaks for one of them."
-        return "They are of one size, and times of single runs or of several machines say nothing."
+            if said := _cheapest(tied, name):
+                found.setdefault(said[0], f"{said[0]} {words.format(said[1])}")
+        if len(found) > 1:
+            return f"Which is cheaper depends: {', and '.join(found.values())}."
+        if found:
+            return f"Take the cheaper one: {next(iter(found.values()))}."
+        if not _times_compare(tied):
+            return "They are of one size, and times of single runs or of several machines say nothing."
+        if said := _cheapest(tied, "train_seconds"):
+            return f"Take the cheaper one: {said[0]} is the fastest to train ({said[1]} s)."
+        return "Neither size nor time speaks for one of them."
 
     def _caution(self, measured: list[Row]) -> Iterator[str]:
         """What a single seed leaves open, and why an interval is missing."""
@@ -303,6 +305,15 @@ def _times_compare(rows: list[Row]) -> bool:
 def of_one_device(rows: Sequence[Row]) -> bool:
     """Whether all runs of all rows had the same device, as it is written, so that their times compare."""
     return len(frozenset[str]().union(*(row.devices for row in rows))) == 1
+
+
+def _cheapest(rows: list[Row], name: str) -> tuple[str, str] | None:
+    """The variant of the least cost, and that as text; None where costs are as good as equal, or unknown."""
+    costs = {row.variant: cost for row in rows if (cost := _cost(row, name)) is not None}
+    if len(costs) < len(rows) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
+        return None
+    cheapest = min(costs, key=lambda variant: costs[variant])
+    return cheapest, written(KNOWN[name], costs[cheapest])
 
 
 def _measured(rows: list[Row]) -> list[Row]:

@@ -174,6 +174,19 @@ def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:
     assert sentence.endswith("Take the cheaper one: small is the smallest (1,000 parameters).")
 
 
+def test_where_costs_speak_for_different_ones_both_are_named(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("small", [900, 905], macs=90_000)
+    runs.add("quick", [901, 904], num_params=9000, macs=20_000)
+    assert (
+        compare([tmp_path])
+        .conclusions()[1]
+        .endswith(
+            "Which is cheaper depends: quick takes the fewest multiply-adds (20,000), and small is the smallest "
+            "(1,000 parameters)."
+        )
+    )
+
+
 def test_of_equal_sizes_the_faster_one_is_named(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a").add("slow", [900, 905], train_seconds=60.0)
     runs.add("fast", [901, 904], num_params=1019, train_seconds=40.0)
