@@ -177,14 +177,9 @@ def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:
 def test_where_costs_speak_for_different_ones_both_are_named(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a").add("small", [900, 905], macs=90_000)
     runs.add("quick", [901, 904], num_params=9000, macs=20_000)
-    assert (
-        compare([tmp_path])
-        .conclusions()[1]
-        .endswith(
-            "Which is cheaper depends: quick takes the fewest multiply-adds (20,000), and small is the smallest "
-            "(1,000 parameters)."
-        )
-    )
+    sentence = compare([tmp_path]).conclusions()[1]
+    words = "quick takes the fewest multiply-adds (20,000), and small is the smallest (1,000 parameters)."
+    assert sentence.endswith(f"Which is cheaper depends: {words}")
 
 
 def test_of_equal_sizes_the_faster_one_is_named(tmp_path: Path) -> None:
