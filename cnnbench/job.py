@@ -94,14 +94,13 @@ def train_run(
             conditions = conditions_of(precision, device)
             share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
             torch.set_num_threads(share.threads)
+            task = make_task(dataset.task, config.train)
             try:
                 yield from train(run, config, state, loader, precision, conditions, share)
             except DivergedError as error:
-                task = make_task(dataset.task, config.train)
                 result = describe(state, summary, loader, precision, task, share)
                 run.finish(result | {"status": "diverged", "message": str(error)}, None)
             else:
-                task = make_task(dataset.task, config.train)
                 finish(run, state, summary, loader, precision, task, share)
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):

@@ -146,11 +146,15 @@ class Run:
 
     def check_results(self) -> None:
         """The same of all but the weights, without which a run can still be reported and compared."""
+        self.check_records()
+        if self._has_ended_well():
+            self.predictions()
+
+    def check_records(self) -> None:
+        """Raises DamagedError where what was written of each epoch is not whole."""
         rows, probes = self.history(), self.probes()
         if probes and len(probes) != len(rows):
             raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
-        if self._has_ended_well():
-            self.predictions()
 
     def _has_ended_well(self) -> bool:
         return (self.result() or {}).get("status") == "complete"

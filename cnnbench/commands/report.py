@@ -35,7 +35,7 @@ def report(
     outcomes = []
     for path in recipes:
         loaded = load_recipe(path, settings or (), quick=quick, seeds=seeds)
-        command = typed(path, list(settings or []), quick, seeds, device.value)
+        command = typed(path, list(settings or []), quick, seeds, "auto")
         outcome = report_recipe(loaded, runs_dir=runs, data_dir=data, device=device.value, command=command)
         show_outcome(loaded, outcome)
         outcomes.append(outcome)

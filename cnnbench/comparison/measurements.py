@@ -149,7 +149,7 @@ def _read_variant(directory: Path, variant: VariantMeasurements) -> None:
 
 def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) -> None:
     """Adds what a run measured, or the reason it does not count; raises DamagedError."""
-    run.check_results()  # a run that is not whole is trained anew, and no analysis sees it
+    run.check_records()  # a run that is not whole is trained anew, and no analysis sees it
     config = run.config()
     planned = with_defaults(planned_settings(variant.entry, run.seed))
     changed = differences({key: config.get(key) for key in planned}, planned)

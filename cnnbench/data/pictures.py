@@ -17,7 +17,6 @@ SUFFIXES = frozenset([
     ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
 ])  # fmt: skip
 MOST_PIXELS = 100_000_000  # as RGB 300 MB; reading one with alpha or 16 bits takes a few times that
-
 ORIENTATION = 0x0112  # the tag of EXIF; from 5 on, height and width are exchanged
 WHITE = (255, 255, 255, 255)
 
