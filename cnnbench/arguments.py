@@ -65,16 +65,32 @@ Settings = Annotated[
 NumSeeds = Annotated[
     int | None, typer.Option("--seeds", min=1, max=1000, metavar="N", help="How many seeds.")
 ]
+MOST_JOBS = 256
+
+
+def _checked_jobs(text: str) -> str:
+    if text != "auto" and not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_JOBS):
+        raise typer.BadParameter(f"expected auto or a number from 1 to {MOST_JOBS}, found {text}")
+    return text
+
+
 Jobs = Annotated[
-    int,
+    str,
     typer.Option(
         "--jobs",
-        min=1,
-        max=256,
-        metavar="N",
-        help="So many runs at a time, each in a process of its own with its share of the processor.",
+        metavar="N|auto",
+        callback=_checked_jobs,
+        help="So many runs at a time, each in a process of its own with its share of the processor; auto: as "
+        "many as there are cores (or GPUs) and memory for.",
     ),
 ]
+
+
+def number_of_jobs(text: str) -> int | None:
+    """None is auto."""
+    return None if text == "auto" else int(text)
+
+
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
 ]

@@ -41,11 +41,12 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
 
 
 def planned_settings(entry: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """What a plan asks of a variant's run with this seed: settings, and the weights of its encoder if any."""
+    """What a plan asks of a variant's run with this seed: settings, plugin files, weights of its encoder."""
     winner = entry.get("winner")
     weights = winner.get("weights") if isinstance(winner, Mapping) else None
     of_seed = weights.get(str(seed)) if isinstance(weights, Mapping) else None
-    return {**entry["config"], **({"encoder_weights": of_seed} if of_seed else {})}
+    weights_asked = {"encoder_weights": of_seed} if of_seed else {}
+    return {**entry["config"], "code": entry.get("code", {}), **weights_asked}
 
 
 def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:

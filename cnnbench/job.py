@@ -1,5 +1,6 @@
 """One run from settings to result: a function of (settings, data, directory, device) and of nothing else."""
 
+import math
 import platform
 from collections.abc import Generator, Iterator
 from copy import deepcopy
@@ -33,6 +34,8 @@ from cnnbench.training import (
     evaluate,
     fit,
 )
+
+LARGE_IMAGE = 64 * 64  # pixels: of these or fewer a whole batch of inference fits wherever training does
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,8 @@ def finish(
     measured = {name: evaluate(state.model, loader, split, precision, task) for name, split in splits.items()}
     val, test = measured["val"], measured["test"]
     batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
-    if loader.as_bytes:  # the network works on larger images than these: no more at a time than in training
-        batch_size = min(batch_size, loader.batch_size)
+    if loader.as_bytes or math.prod(dataset.in_shape[1:]) > LARGE_IMAGE:
+        batch_size = min(batch_size, loader.eval_batch_size)
     result = describe(state, summary, loader, precision, task, share) | {
         "status": "complete",
         "message": None,

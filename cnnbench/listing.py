@@ -39,6 +39,11 @@ def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
         ]
         for name in names
     ]
+    if kind == "augmentation":
+        others = [name for name in catalog.names(kind) if name not in catalog.KINDS[kind]]
+        count = len(catalog.albumentations_targets())
+        text = f"any other of albumentations' {count:,} transforms, image by image"
+        rows.append(["NAME", text, ", ".join(sorted(others)) if with_options else ""])
     if kind == "model":
         options = signature(catalog.LIBRARY_MODEL) if with_options else []
         for library in LIBRARIES:

@@ -3,15 +3,15 @@
 All widths times one factor, found by bisection; then the closest count among a few moves around that.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import combinations, product
 from math import ceil, floor
 from pathlib import Path
 
 from cnnbench.data import describe_dataset
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
+from cnnbench.recipe.blame import of_variant
 from cnnbench.recipe.config import Match, MatchParams, Named, Recipe, Variant
 
 MAX_WIDTH = 65_536
@@ -52,33 +52,28 @@ def _solved(recipe: Recipe, variant: Variant, data_root: Path) -> Variant:
     asked, plugins = variant.match_params, recipe.plugins
     if asked is None or variant.match is not None:
         return variant
-    with _naming(recipe, variant):
+    with of_variant(recipe, variant.name):
         like = next((each for each in recipe.variants if each.name == asked.like), None)
         if like is None:
-            raise CnnbenchError(f"there is no variant {asked.like!r} to be like")
-    with _naming(recipe, like):
+            raise CnnbenchError(f"there is no variant {asked.like!r} to be like").about(
+                "match_params", "like"
+            )
+    with of_variant(recipe, like.name), about("model"):
         target = count_params(like.model, *describe_dataset(like.data, data_root, plugins), plugins)
         if target < 1:
             raise CnnbenchError(f"a model without parameters, which {variant.name!r} cannot be like")
-    with _naming(recipe, variant):
+    with of_variant(recipe, variant.name):
         in_shape, num_classes = describe_dataset(variant.data, data_root, plugins)
 
         @cache
         def count(widths: Widths) -> int:
-            return count_params(_with_widths(variant.model, widths), in_shape, num_classes, plugins)
+            with about("model"):
+                return count_params(_with_widths(variant.model, widths), in_shape, num_classes, plugins)
 
         widths = find_widths(tuple(variant.model.options["widths"]), target, count, asked.tolerance)
         match = Match(like=like.name, target_params=target, widths=list(widths), num_params=count(widths))
         _check_tolerance(match, asked)
     return variant.model_copy(update={"model": _with_widths(variant.model, widths), "match": match})
-
-
-@contextmanager
-def _naming(recipe: Recipe, variant: Variant) -> Iterator[None]:
-    try:
-        yield
-    except CnnbenchError as error:
-        raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
 
 
 def _with_widths(model: Named, widths: Widths) -> Named:
@@ -103,7 +98,7 @@ def _check_tolerance(match: Match, asked: MatchParams) -> None:
         f"{match.num_params:,} parameters ({written} %); "
         + (f"set match_params.tolerance = {needed:g}, or " if needed <= MOST_ADVISED else "")
         + "change other options of the model"
-    )
+    ).about("match_params")
 
 
 def find_widths(base: Widths, target: int, count: Count, tolerance: float) -> Widths:
@@ -130,7 +125,9 @@ def _bracket(base: Widths, target: int, count: Count) -> tuple[int, tuple[Widths
             return step, _bisect(base, target, count, step)
         except CnnbenchError as error:
             refused = error
-    raise CnnbenchError(f"match_params scales the widths, but with others than {list(base)}, {refused}")
+    raise CnnbenchError(
+        f"match_params scales the widths, but with others than {list(base)}, {refused}"
+    ).about("match_params")
 
 
 def _bisect(base: Widths, target: int, count: Count, step: int) -> tuple[Widths, Widths]:

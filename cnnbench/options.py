@@ -20,6 +20,7 @@ StageCounts = Annotated[list[Count], Field(min_length=1), PER_STAGE]
 CommonSize = Annotated[Count, Meaning("the height and width in pixels to which every image is resized")]
 ENCODER = "a network that puts out features of several sizes"  # marks options that are one
 Encoder = Annotated[dict[str, Any] | str, ENCODER]  # as a recipe gives it: `build_model` makes a module of it
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -1,15 +1,18 @@
 """What a recipe would train, in numbers, without training it."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cnnbench.comparison.stages import solve
 from cnnbench.data import describe_dataset, task_of
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.models.failures import naming_failures
-from cnnbench.models.summary import check_limits, summarize_config
+from cnnbench.models.summary import Summary, check_limits, summarize_config
+from cnnbench.recipe.blame import of_variant, told_once
 from cnnbench.recipe.config import Match, Recipe
+from cnnbench.recipe.mistakes import Mistake, RecipeError
 from cnnbench.tasks import check_task
 
 
@@ -17,34 +20,40 @@ def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")
     """Every variant with its resolved settings, sizes for one image, and layers: plain values for JSON.
 
     Raises CnnbenchError where a model cannot be built, matched or taken from another recipe's runs, or
-    exceeds its limits.
+    exceeds its limits: all that is wrong with the variants at once.
     """
     recipe = solve(recipe, data_root, runs_dir)
+    variants: list[dict[str, Any]] = []
+    mistakes: list[Mistake] = []
+    for index, variant in enumerate(recipe.variants):
+        if not recipe.only or variant.name in recipe.only:
+            try:
+                variants.append(describe_variant(recipe, index, data_root))
+            except RecipeError as error:
+                mistakes += error.mistakes
+    if mistakes:
+        raise told_once(mistakes)
     return {
         "recipe": recipe.directory,
         "title": recipe.title,
         "question": recipe.question,
-        "variants": [
-            describe_variant(recipe, index, data_root)
-            for index, variant in enumerate(recipe.variants)
-            if not recipe.only or variant.name in recipe.only
-        ],
+        "variants": variants,
     }
 
 
 def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, Any]:
     variant = recipe.variants[index]
-    try:
-        in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
-        with naming_failures(variant.model, in_shape, recipe.plugins):
+    with of_variant(recipe, variant.name):
+        with about("data"):
+            in_shape, num_classes = describe_dataset(variant.data, data_root, recipe.plugins)
+            task = task_of(variant.data, data_root, recipe.plugins)
+        with about("model"), naming_failures(variant.model, in_shape, recipe.plugins):
             summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)
+        _check_norms(summary, variant.data.batch_size)
         if not recipe.quick:  # whose epochs are too few for anything
             summary.tuning.check_epochs(variant.train.epochs)
-        task = task_of(variant.data, data_root, recipe.plugins)
         check_task(task, variant.train, in_shape, num_classes, summary.output_shape)
-    except CnnbenchError as error:
-        raise CnnbenchError(f"{recipe.path}: variant {variant.name!r}: {error}") from error
     return {
         "name": variant.name,
         "seeds": variant.seeds,
@@ -58,6 +67,16 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         "match": None if variant.match is None else describe_match(variant.match),
         "layers": [asdict(layer) for layer in summary.layers],
     }
+
+
+def _check_norms(summary: Summary, batch_size: int) -> None:
+    """Raises CnnbenchError where a batch norm would see one value of each channel and nothing to compare."""
+    for layer in summary.layers:
+        if batch_size == 1 and layer.kind.startswith("BatchNorm") and math.prod(layer.output_shape[1:]) == 1:
+            raise CnnbenchError(
+                f"layer {layer.name} ({layer.kind}) cannot normalize a batch of one image: set "
+                "data.batch_size to 2 or more, or take another norm"
+            ).about("data", "batch_size")
 
 
 def describe_match(match: Match) -> dict[str, Any]:

@@ -28,13 +28,13 @@ class Follower:
     With several runs at a time each line names its run, since their lines mix.
     """
 
-    def __init__(self, recipe: Recipe, at_a_time: int = 1) -> None:
+    def __init__(self, recipe: Recipe, several: bool = False, fresh: bool = False) -> None:
         asked = [each for each in recipe.variants if not recipe.only or each.name in recipe.only]
         self.display = RunDisplay(recipe.title, [variant.name for variant in asked])
         self.seeds = {variant.name: len(variant.seeds) for variant in asked}
         self.done = dict.fromkeys(self.seeds, 0)
         self.in_training: dict[str, InTraining] = {}  # by the run's label
-        self.at_a_time = at_a_time
+        self.several, self.fresh = several, fresh
 
     def follow(self, events: Iterator[Event]) -> Reported:
         """Consumes the events to their end, and returns the last one."""
@@ -67,7 +67,9 @@ class Follower:
             return "nothing was in training"
         labels = " and ".join(self.in_training)
         verb, whose = ("is", "its") if len(self.in_training) == 1 else ("are", "their")
-        return f"{labels} {verb} saved up to {whose} last finished epoch; the same command goes on from there"
+        without = " without --fresh" * self.fresh  # with it all would begin anew
+        command = f"the same command{without}"
+        return f"{labels} {verb} saved up to {whose} last finished epoch; {command} goes on from there"
 
     def _row(self, variant: str, now: str, *cells: str) -> None:
         self.display.set_row(variant, f"{self.done[variant]}/{self.seeds[variant]}", now, *cells)
@@ -117,7 +119,7 @@ class Follower:
         trained = (
             "untrained" if row.train_loss is None else f"train loss {row.train_loss:.3f}, {speed} images/s"
         )
-        whose = f"{event.run.label}, " if self.at_a_time > 1 else "  "
+        whose = f"{event.run.label}, " if self.several else "  "
         self.display.line(f"{whose}epoch {row.epoch}: val {label} {row.leading:.2%}, {trained}")
 
     def _leave(self, run: Run) -> None:

@@ -15,7 +15,7 @@ from cnnbench import files
 from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.built_on import built_on
-from cnnbench.comparison.claims import RULE, judge
+from cnnbench.comparison.claims import judge, rule
 from cnnbench.comparison.quantities import (
     KNOWN,
     MORE,
@@ -87,12 +87,13 @@ def write_report(
     ]
     results = _results(comparison)
     files.write(recipe_directory / results.file, formats.to_csv(comparison))
+    claims = judge(comparison, plan.get("claims", ()))
     content = {
         "title": plan["title"],
         "question": plan["question"],
         "answer": comparison.conclusions(),
-        "claims": judge(comparison, plan.get("claims", ())),
-        "rule": RULE,
+        "claims": claims,
+        "rule": rule(claims),
         "checks": checks,
         "rule_of_checks": RULE_OF_CHECKS,
         "results": results,
@@ -216,7 +217,9 @@ def _cell(value: "Cell") -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+        if value == 0 or abs(value) >= 1:
+            return f"{value:,.2f}"
+        return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.1e}"
     return value
 
 
@@ -237,7 +240,9 @@ def _results(comparison: "Comparison") -> _TextTable:
     ]
     notes = [
         "± is the standard deviation over seeds; best epoch and latency are medians over seeds; parameters "
-        "and multiply-adds (of one image) are exact."
+        "and multiply-adds (of one image) are exact. Latency is that of one image, measured at the end of "
+        "each run beside whatever else was at work; the analysis inference measures it anew, all variants in "
+        "turns."
     ]
     if masks:
         notes.append(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Scores = NDArray[Any]  # True where an image is right, or numbers
 
 LEVEL = 0.95
+PROPORTION = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Estimate:
     low: float | None
     high: float | None
     num: int
+
+
+STEADY = 0.2  # of the mean
+
+
+def is_steady(estimate: Estimate | None) -> bool:
+    """Whether a measured time or cost varies little enough to be held against others: std at most STEADY."""
+    return estimate is None or estimate.std is None or estimate.std <= STEADY * abs(estimate.mean)
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,12 @@ class PairedTest:
         return PairedTest(0.0 - self.difference, 0.0 - self.high, 0.0 - self.low, self.p_value, self.method)
 
 
-def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
+def mean_interval(values: "Values", *, within: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
     """The mean over seeds with Student's t interval: training noise only, each seed having the same images.
 
     One value has no interval, nor have several that are all the same: few seeds that tie do not show that
-    seeds change nothing. `proportion` cuts the interval to 0..1. Raises ValueError without values.
+    seeds change nothing. The interval is cut to `within`, what is possible at all. Raises ValueError without
+    values.
     """
     import numpy as np
     from scipy import stats
@@ -78,10 +88,7 @@ def mean_interval(values: "Values", *, proportion: bool = False) -> Estimate:
         return Estimate(mean, 0.0, None, None, len(array))
     std = float(array.std(ddof=1))
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1)) * std / math.sqrt(len(array))
-    low, high = mean - half, mean + half
-    if proportion:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Estimate(mean, std, low, high, len(array))
+    return Estimate(mean, std, max(mean - half, within[0]), min(mean + half, within[1]), len(array))
 
 
 def binomial_interval(successes: int, trials: int) -> Estimate:
@@ -95,7 +102,7 @@ def binomial_interval(successes: int, trials: int) -> Estimate:
 
 def image_interval(scores: "Values") -> Estimate:
     """The mean of one run's scores (N,), one an image, with Student's t interval: image noise only."""
-    estimate = mean_interval(scores, proportion=True)
+    estimate = mean_interval(scores, within=PROPORTION)
     return Estimate(estimate.mean, None, estimate.low, estimate.high, 1)
 
 

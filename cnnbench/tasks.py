@@ -140,16 +140,17 @@ def check_task(
             raise CnnbenchError(
                 f"the data has masks, so the model must put out {'×'.join(map(str, wanted))} (channels, "
                 f'height, width), not {output}: take one for segmentation, such as "unet"'
-            )
+            ).about("model")
         if config.label_smoothing:
-            raise CnnbenchError("train.label_smoothing is for classification, but the data has masks")
+            problem = "train.label_smoothing is for classification, but the data has masks"
+            raise CnnbenchError(problem).about("train", "label_smoothing")
         return
     if len(output_shape) != 1:
         raise CnnbenchError(
             f"the data has a class for each image, but the model puts out {output}: take data with masks, "
             "or a model for classification"
-        )
+        ).about("model")
     if config.loss is not None:
         raise CnnbenchError(
             "train.loss is for data with masks; a classification is trained with cross entropy"
-        )
+        ).about("train", "loss")

@@ -11,7 +11,7 @@ from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
 from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import Judgement
-from cnnbench.comparison.comparison import Cost, of_one_device
+from cnnbench.comparison.comparison import INCOMPARABLE, Cost, times_compare
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS
@@ -73,7 +73,8 @@ def show_checks(checks: Sequence[CheckResult]) -> None:
 def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
     """Pictures of the compared share against parameters and training time; none for other quantities.
 
-    None of training time where the runs are not of one machine, shared with as many others.
+    None of training time where the runs are not of one machine, shared with as many others: an older one is
+    removed, since it would pass for this comparison's.
     """
     if comparison.metric.unit != "%":
         return []
@@ -81,13 +82,17 @@ def save_pictures(comparison: Comparison, directory: Path) -> list[Path]:
 
     saved = []
     costs: dict[Cost, str] = {"num_params": "parameters", "train_seconds": "training time (s)"}
-    if not of_one_device(comparison.rows):
-        del costs["train_seconds"]
     for cost, axis in costs.items():
+        file = directory / f"{comparison.metric.name}_vs_{cost}.png"
         points = comparison.points(cost)
+        if cost == "train_seconds" and points and not times_compare(comparison.rows):
+            console.say(f"no picture of training time: the times do not compare ({INCOMPARABLE})")
+            points = []
         if points:
             figure = plots.cost_plot(points, x_label=axis, y_label=comparison.metric.axis)
-            saved.append(plots.save_figure(figure, directory / f"{comparison.metric.name}_vs_{cost}.png"))
+            saved.append(plots.save_figure(figure, file))
+        else:
+            file.unlink(missing_ok=True)
     return saved
 
 

@@ -473,7 +473,10 @@ def test_version(cnnbench: Command) -> None:
     assert re.fullmatch(r"cnnbench \d+\.\d+\.\d+\n", cnnbench("--version").out)
 
 
-@pytest.mark.parametrize("command", ["recipe", "report", "compare", "predict", "show", "list", "data"])
+COMMANDS = ("recipe", "report", "compare", "predict", "show", "bench", "list", "data")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str, cnnbench: Command) -> None:
     done = cnnbench(command, "--help")
     assert done.code == 0
@@ -482,7 +485,7 @@ def test_help_has_an_example(command: str, cnnbench: Command) -> None:
 
 def test_help_lists_the_commands(cnnbench: Command) -> None:
     done = cnnbench("--help")
-    assert all(command in done.out for command in ("recipe", "report", "compare", "show", "list", "data"))
+    assert all(command in done.out for command in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", ["list", "show --schema"])
@@ -507,6 +510,13 @@ def test_completion() -> None:
     }
     done = subprocess.run([PROGRAM], env=asked, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["compare"]
+
+
+@pytest.mark.parametrize("jobs", ["0", "257", "many", "-1", "2.5"])
+def test_jobs_that_cannot_be(jobs: str, cnnbench: Command) -> None:
+    done = cnnbench("recipe", "recipes/quickstart.toml", "--dry-run", "--jobs", jobs)
+    assert done.code == 2
+    assert "expected auto or a number from 1 to 256" in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize(("jobs", "saved"), [("1", "narrow seed 0 is saved"), ("2", "saved up to")])

@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
 CODE = re.findall(r"`([^`\n]+)`", PROSE)
 TARGETS = re.findall(r"^([a-z][a-z_-]*):.*## ", MAKEFILE, re.MULTILINE)
-COMMANDS = ("recipe", "report", "compare", "predict", "show", "list", "data")
+COMMANDS = ("recipe", "report", "compare", "predict", "show", "bench", "list", "data")
 # Three variants in name only: what the README's commands name is there, and it takes a moment to train.
 TINY = """
 [data]

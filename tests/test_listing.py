@@ -20,8 +20,8 @@ def test_toml_value(value: object, text: str) -> None:
 def test_every_unit_is_described(title: str, kind: str) -> None:
     ((found, rows),) = listing(title)
     assert found == title
-    libraries = ["timm/NAME", "torchvision/NAME"] if kind == "model" else []
-    assert [name for name, _, _ in rows] == [*catalog.KINDS[kind], *libraries]
+    more = {"model": ["timm/NAME", "torchvision/NAME"], "augmentation": ["NAME"]}
+    assert [name for name, _, _ in rows] == [*catalog.KINDS[kind], *more.get(kind, [])]
     assert all(what for _, what, _ in rows)
 
 
@@ -34,10 +34,16 @@ def test_options_stand_with_their_defaults() -> None:
     ((_, rows),) = listing("models")
     options = {name: text.splitlines() for name, _, text in rows}
     assert options["wide_resnet"] == [
-        "depth = 16", "widen_factor = 4", 'norm = "batch"', 'activation = "relu"', "dropout = 0.0",
+        "depth = 16", "widen_factor = 4", 'conv = "standard"', 'norm = "batch"', 'activation = "relu"',
+        'attention = "none"', "dropout = 0.0",
     ]  # fmt: skip
     ((_, rows),) = listing("optimizers")
     assert not any("lr" in text for _, _, text in rows), "lr stands in [train]"
+
+
+def test_augmentations_are_albumentations_whole_vocabulary() -> None:
+    ((_, rows),) = listing("augmentations")
+    assert {"GaussNoise", "ColorJitter", "CoarseDropout"} <= set(rows[-1][2].split(", "))
 
 
 def test_recipes_below_a_folder(tmp_path: Path) -> None:

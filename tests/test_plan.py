@@ -110,13 +110,13 @@ def test_data_settings_reach_the_model(
         pytest.param(
             '{name = "wide_resnet"}',
             '{name = "wide_resnet", depth = 17}',
-            r"two\.toml: variant 'wide': model 'wide_resnet': depth = 17 is not 6n \+ 4",
+            r"two\.toml:\d+:\d+: variant 'wide': model 'wide_resnet': depth = 17 is not 6n \+ 4",
             id="impossible model",
         ),
         pytest.param(
             '{name = "wide_resnet"}',
             '{name = "wide_resnet"}\nlimits = {max_params = 2_748_889}',
-            r"two\.toml: variant 'wide': 2,748,890 parameters exceed max_params = 2,748,889",
+            r"two\.toml:\d+:24: variant 'wide': 2,748,890 parameters exceed max_params = 2,748,889",
             id="limit",
         ),
     ],
@@ -129,6 +129,27 @@ def test_a_variant_that_cannot_be(tmp_path: Path, old: str, new: str, said: str)
     assert (
         len(describe_plan(recipe(tmp_path, TEXT.replace(old, new), only=["mlp"]), tmp_path)["variants"]) == 1
     )
+
+
+def test_a_batch_norm_of_single_values_is_refused(tmp_path: Path) -> None:
+    """PyTorch's own error comes in the middle of training: "Expected more than 1 value per channel"."""
+    alone = TEXT.replace('name = "cifar10"', 'name = "cifar10"\nbatch_size = 1')
+    assert "batch_size = 1" in alone
+    assert len(describe_plan(recipe(tmp_path, alone), tmp_path)["variants"]) == 2  # 2d norms see many pixels
+    normed = alone.replace('name = "mlp"', 'name = "mlp", norm = "batch"', 1)
+    with pytest.raises(
+        CnnbenchError, match=r"two\.toml:\d+:14: variant 'mlp': .*cannot normalize a batch of one"
+    ):
+        describe_plan(recipe(tmp_path, normed), tmp_path)
+
+
+def test_what_is_wrong_with_several_variants_is_told_at_once(tmp_path: Path) -> None:
+    wrong = TEXT.replace('{name = "wide_resnet"}', '{name = "wide_resnet", depth = 17}')
+    wrong = wrong.replace("[[variants]]", "limits = {max_params = 1}\n[[variants]]", 1)
+    with pytest.raises(CnnbenchError) as caught:
+        describe_plan(recipe(tmp_path, wrong), tmp_path)
+    assert "variant 'mlp': " in str(caught.value)
+    assert "variant 'wide': model 'wide_resnet': depth = 17" in str(caught.value)
 
 
 def test_a_model_of_the_users_own_that_fails_is_named(tmp_path: Path) -> None:

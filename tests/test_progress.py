@@ -88,7 +88,7 @@ def test_each_event_is_a_line(recipe: Recipe, capsys: pytest.CaptureFixture[str]
 
 def test_an_interrupt_finds_what_is_in_training(recipe: Recipe) -> None:
     """Two at a time, whose lines are told apart by their run."""
-    follower = Follower(recipe, at_a_time=2)
+    follower = Follower(recipe, several=True)
     runs = [Run(Path(f"runs/quickstart/mlp/seed{seed}")) for seed in (0, 1)]
     said = []
 
@@ -109,10 +109,25 @@ def test_an_interrupt_finds_what_is_in_training(recipe: Recipe) -> None:
     ]
 
 
+def test_after_fresh_it_is_another_command_that_goes_on(recipe: Recipe) -> None:
+    follower = Follower(recipe, fresh=True)
+    run = Run(Path("runs/quickstart/mlp/seed0"))
+    said = []
+
+    def events() -> Iterator[Event]:
+        yield Started(run, recipe.run_configs()[0], 1, 6)
+        said.append(follower.saved)
+        yield Reported(Path("runs/quickstart"), None, None, [])
+
+    follower.follow(events())
+    command = "the same command without --fresh"
+    assert said == [f"mlp seed 0 is saved up to its last finished epoch; {command} goes on from there"]
+
+
 def test_lines_of_several_runs_name_theirs(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(Path("runs/quickstart/mlp/seed1"))
     end = Reported(Path("runs/quickstart"), None, None, [])
-    Follower(recipe, at_a_time=2).follow(iter([Working(run, epoch(4)), end]))
+    Follower(recipe, several=True).follow(iter([Working(run, epoch(4)), end]))
     line = "mlp seed 1, epoch 4: val accuracy 50.00%, train loss 1.250, 1,234 images/s"
     assert capsys.readouterr().err.splitlines() == [line]
 

@@ -1,6 +1,7 @@
 """Every recipe of the repository: it parses, its models can be built, and all of them can be trained."""
 
 import re
+import shutil
 import subprocess
 import sys
 from functools import lru_cache
@@ -48,7 +49,53 @@ def assumed(variant: Variant, index: int) -> Variant:
 
 
 def test_there_are_recipes() -> None:
-    assert {path.stem for path in RECIPES} >= {"quickstart", "3_2_blocks"}
+    """One for each section of each series, as the README's table says which."""
+    sections = {path.relative_to(ROOT / "recipes").with_suffix("").as_posix() for path in RECIPES}
+    assert sections >= {
+        "quickstart",
+        "1_1_mnist", "1_2_cifar10", "2_1_kernel_size", "2_2_depth", "3_1_custom_layers", "3_2_blocks",
+        "tiny_imagenet/2_baseline", "tiny_imagenet/3_1_channels", "tiny_imagenet/3_2_num_blocks",
+        "tiny_imagenet/3_3_activations", "tiny_imagenet/4_final",
+        "fashion_mnist/1_mlp_vs_cnn", "fashion_mnist/2_cifar10_transfer_of_design",
+        "lunar/1_classifier", "lunar/2_unet", "lunar/3_backbone",
+        "weights/1_variance", "weights/2_gradients", "zero_shot/1_pretrained", "zero_shot/2_transfer",
+    }  # fmt: skip
+
+
+STUB = """#!/bin/sh
+# stands for cnnbench: a recipe called "absent" cannot be run, the others leave their mark
+echo "$@" >> calls
+test "$1" = recipe || exit 0
+case "$2" in *absent*) exit 2;; esac
+name=${2#recipes/}; mkdir -p "runs/${name%.toml}"; touch "runs/${name%.toml}/complete"
+"""
+
+
+def test_make_all_runs_what_can_be_run_and_compares_it(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    for name in ("absent", "good"):
+        (tmp_path / f"recipes/{name}.toml").touch()
+    (tmp_path / "recipes/built.toml").write_text('model = {best_of = "good"}\n', encoding="utf-8")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    binaries = tmp_path / ".venv/bin"
+    binaries.mkdir(parents=True)
+    (binaries / "cnnbench").write_text(STUB, encoding="utf-8")
+    (binaries / "cnnbench").chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    done = subprocess.run(["make", "all"], cwd=tmp_path, capture_output=True, text=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.removesuffix(" --runs runs") for call in calls] == [
+        "recipe recipes/absent.toml", "recipe recipes/good.toml", "recipe recipes/built.toml",
+        "compare runs/built runs/good",
+    ]  # fmt: skip
+    assert "no whole answer: runs/absent\n" in done.stdout
+    assert done.returncode != 0
+    (tmp_path / "recipes/absent.toml").unlink()
+    (tmp_path / "calls").unlink()
+    done = subprocess.run(["make", "all"], cwd=tmp_path, capture_output=True, text=True)
+    assert (tmp_path / "calls").read_text() == "compare runs/built runs/good\n"  # nothing is run again
+    assert done.returncode == 0
 
 
 @each_recipe

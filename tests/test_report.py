@@ -233,7 +233,7 @@ def test_names_that_meet_or_are_unsafe_become_files_of_their_own(directory: Path
 class LongAndSmall(Analysis):
     def analyse(self, subject: Subject) -> Any:
         yield Table("long", "Long", "Every one.", ["n"], [[1], [2]], in_report=False)
-        yield Table("small", "Small", "Caption.", ["x"], [[0.0], [0.004], [-3.2e-9], [0.01]])
+        yield Table("small", "Small", "Caption.", ["x"], [[0.0], [0.004], [-3.2e-9], [0.0242]])
 
 
 def test_a_table_too_long_to_read_is_a_file_alone(directory: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_table_too_long_to_read_is_a_file_alone(directory: Path) -> None:
 
 def test_small_numbers_are_not_zero(directory: Path) -> None:
     text = report(directory, {"narrow": [80]}, [LongAndSmall()])
-    assert "| 0.00 |\n| 4.0e-03 |\n| \\-3.2e-09 |\n| 0.01 |" in text
+    assert "| 0.00 |\n| 0.004 |\n| \\-3.2e-09 |\n| 0.0242 |" in text
 
 
 class Page(HTMLParser):

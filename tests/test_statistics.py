@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from cnnbench.statistics import (
+    PROPORTION,
+    Estimate,
     binomial_interval,
     compare_means,
     compare_predictions,
     holm,
     image_interval,
+    is_steady,
     mcnemar,
     mean_interval,
     pareto_front,
@@ -42,11 +45,30 @@ def test_mean_interval_of_one_value_is_unknown() -> None:
 
 def test_mean_interval_of_a_proportion_stays_within_it() -> None:
     # mean 0.97, standard error 0.02, t(0.975, 1) = 12.7062
-    estimate = mean_interval([0.95, 0.99], proportion=True)
+    estimate = mean_interval([0.95, 0.99], within=PROPORTION)
     assert estimate.low == pytest.approx(0.97 - 12.7062 * 0.02, abs=1e-4)
     assert estimate.high == 1.0
     unbounded = mean_interval([0.95, 0.99])
     assert unbounded.high == pytest.approx(0.97 + 12.7062 * 0.02, abs=1e-4)
+
+
+def test_an_interval_of_seconds_has_none_below_zero() -> None:
+    """Three runs of 303, 315 and 1,509 s: Student's interval would begin at -1,012 s."""
+    assert mean_interval([303.0, 315.0, 1509.0]).low == pytest.approx(-1012.1, abs=0.1)
+    assert mean_interval([303.0, 315.0, 1509.0], within=(0.0, math.inf)).low == 0.0
+
+
+@pytest.mark.parametrize(
+    ("estimate", "steady"),
+    [
+        (None, True),
+        (Estimate(100.0, None, None, None, 1), True),
+        (Estimate(100.0, 20.0, 50.0, 150.0, 3), True),
+        (Estimate(100.0, 20.1, 50.0, 150.0, 3), False),
+    ],
+)
+def test_times_that_vary_by_more_than_a_fifth_are_unsteady(estimate: Estimate | None, steady: bool) -> None:
+    assert is_steady(estimate) is steady
 
 
 def test_mean_interval_of_nothing() -> None:

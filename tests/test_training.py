@@ -188,7 +188,7 @@ def test_steps_say_where_an_epoch_stands(dataset: Dataset) -> None:
 # Going on
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "muon"])
 def test_a_state_goes_on_as_if_nothing_had_happened(dataset: Dataset, optimizer: str) -> None:
     config = TrainConfig(epochs=3, optimizer=Named(name=optimizer), schedule=Named(name="cosine"))
     straight, loader = begin(dataset, config, augment=CROP_FLIP)

@@ -83,6 +83,19 @@ def test_pictures_of_a_share(comparison: Comparison, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(PNG) for path in saved)
 
 
+def test_times_that_do_not_compare_have_no_picture(
+    comparison: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older picture is removed: it would pass for one of these runs."""
+    views.save_pictures(comparison, tmp_path)
+    first, *others = comparison.rows
+    elsewhere = replace(comparison, rows=[replace(first, devices=frozenset({"another machine"})), *others])
+    saved = views.save_pictures(elsewhere, tmp_path)
+    assert [path.name for path in saved] == ["test_accuracy_vs_num_params.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["test_accuracy_vs_num_params.png"]
+    assert "no picture of training time: the times do not compare" in capsys.readouterr().err
+
+
 def test_no_pictures_of_a_cost(comparison: Comparison, tmp_path: Path) -> None:
     of_time = Comparison(comparison.rows, [], KNOWN["train_seconds"])
     assert views.save_pictures(of_time, tmp_path) == []

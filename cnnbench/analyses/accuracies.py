@@ -5,6 +5,7 @@ from typing import Any
 
 from cnnbench.runs import DamagedError, Run
 from cnnbench.statistics import (
+    PROPORTION,
     Estimate,
     binomial_interval,
     image_interval,
@@ -23,7 +24,7 @@ def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | No
     if not measured:
         return None
     if len(measured) > 1:
-        return mean_interval([value for _, value in measured], proportion=True)
+        return mean_interval([value for _, value in measured], within=PROPORTION)
     run, value = measured[0]
     try:
         arrays = run.predictions()

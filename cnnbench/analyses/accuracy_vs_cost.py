@@ -7,7 +7,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
 from cnnbench.runs import Run
-from cnnbench.statistics import Estimate, Point, pareto_front
+from cnnbench.statistics import Estimate, Point, is_steady, mean_interval, pareto_front
 
 COSTS = (
     ("num_params", "accuracy_vs_parameters", "parameters", "parameters"),
@@ -22,8 +22,8 @@ class AccuracyVsCost(Analysis):
     def analyse(self, subject: Subject) -> Iterator[Figure]:
         """Yields one picture per cost that is known, and above 0, for at least one variant.
 
-        None of training time where the runs are not of one machine, shared with as many others: their seconds
-        do not compare.
+        None of training time where the runs are not of one machine, shared with as many others, or where
+        those of a variant took unequally long: their seconds do not compare.
         """
         found = [result_of(run).get("device") or {} for run in subject.runs]
         devices = {(device.get("name"), device.get("at_a_time", 1)) for device in found}
@@ -31,7 +31,7 @@ class AccuracyVsCost(Analysis):
         word = measures.label(measure)
         accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
-            if key == "train_seconds" and len(devices) > 1:
+            if key == "train_seconds" and (len(devices) > 1 or not _are_steady(subject)):
                 continue
             points = []
             styles = []
@@ -65,10 +65,19 @@ def _caption(
     if len(points) > 1:
         names = ", ".join(points[index].label for index in front)
         text += f" On the Pareto front of {words}, going by the means alone: {names}."
-        text += " Variants of nearly equal cost stand side by side."
+        text += " Variants whose costs are equal within 2 % are drawn side by side, about where they belong."
     if words == "training time":
         text += " Times compare only between runs on the same, otherwise idle, machine."
     return text
+
+
+def _are_steady(subject: Subject) -> bool:
+    """Whether the seeds of each variant took about as long as one another."""
+    seconds = [
+        [float(value) for run in runs if (value := result_of(run).get("train_seconds")) is not None]
+        for runs in subject.trained().values()
+    ]
+    return all(is_steady(mean_interval(values)) for values in seconds if len(values) > 1)
 
 
 def _mean_cost(runs: Sequence[Run], key: str) -> float | None:

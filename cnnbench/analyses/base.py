@@ -81,6 +81,14 @@ class Subject:
         }
         return {name: runs for name, runs in found.items() if runs}
 
+    def smoothed(self) -> list[str]:
+        """The variants trained with label smoothing; train loss contains it, validation loss does not."""
+        return [
+            name
+            for name, runs in self.trained().items()
+            if any(run.config()["train"].get("label_smoothing") for run in runs)
+        ]
+
     def leading(self) -> str:
         """The measure by which the runs are judged (`cnnbench.measures`): "iou" where all are of masks."""
         found = {str((run.result() or {}).get("leading", "accuracy")) for run in self.runs}

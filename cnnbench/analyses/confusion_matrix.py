@@ -174,9 +174,14 @@ def _draw_one(axes: "Axes", shares: NDArray[np.float64], norm: "Normalize", font
     for (row, column), share in np.ndenumerate(shares):
         if share > 0.5:
             axes.text(
-                column, row, f"{share:.0f}", ha="center", va="center", fontsize=font_size,
+                column, row, _written(share), ha="center", va="center", fontsize=font_size,
                 color="white" if share > 30 else plots.INK,
             )  # fmt: skip
+
+
+def _written(share: float) -> str:
+    """In whole %, but never as all of them where one is missing."""
+    return f"{min(share, 99.9):.1f}" if 99 < share < 100 else f"{share:.0f}"
 
 
 def _name_classes(
@@ -189,6 +194,7 @@ def _name_classes(
     size = 7.5 if small else plots.SMALL_SIZE
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xticks(places, names if topmost else [], fontsize=size, rotation=90)
+    upright = max(map(len, names)) <= 2
+    axes.set_xticks(places, names if topmost else [], fontsize=size, rotation=0 if upright else 90)
     axes.set_yticks(places, names if leftmost else [], fontsize=size)
     plots.label_axes(axes, "predicted class" if topmost else "", "true class" if leftmost else "")

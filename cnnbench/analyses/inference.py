@@ -199,8 +199,8 @@ def _build(name: str, run: Run, subject: Subject) -> Case:
 def measure(cases: Sequence[Case], max_batch_size: int, budget_seconds: float) -> None:
     """Times every case at batch sizes 1, 2, 4 ... as far as memory and its budget reach.
 
-    Each batch size gets one call in each round at least, batch size 1 in any case; what is left of the budget
-    is shared out evenly.
+    Each batch size gets one call in each round at least (beside one to warm up), batch size 1 in any case;
+    what is left of the budget is shared out evenly.
     """
     if not cases:
         return
@@ -237,8 +237,8 @@ def _find_batch_sizes(case: Case, inputs: _Inputs, max_batch_size: int, budget_s
     least = 0.0  # seconds that the rounds will take at least
     size, seconds = 1, 0.0
     while size <= max_batch_size:
-        # the next size takes about twice as long: a warm-up, a trial and one call in each round
-        expected = (2 + NUM_ROUNDS) * 2 * seconds
+        # the next size takes about twice as long: a warm-up, a trial, a warm-up and a call in each round
+        expected = (2 + 2 * NUM_ROUNDS) * 2 * seconds
         if size > 1 and perf_counter() - begun + least + expected > budget_seconds:
             case.ended = "out of time"
             break
@@ -261,18 +261,18 @@ def _find_batch_sizes(case: Case, inputs: _Inputs, max_batch_size: int, budget_s
             begun = perf_counter()  # what a device does once, at its first call, is not the variant's
         seconds = min(trial)  # the one that nothing else disturbed
         case.seconds[size] = []
-        least += NUM_ROUNDS * seconds
+        least += 2 * NUM_ROUNDS * seconds
         size *= 2
     case.seconds_left = max(budget_seconds - (perf_counter() - begun) - least, 0.0)
 
 
 def _measure(case: Case, inputs: _Inputs, batch_size: int) -> None:
-    """One round of one batch size."""
+    """One round of one batch size; other models have run in between, so it warms up first."""
     share = case.seconds_left / (NUM_ROUNDS * len(case.seconds))
     try:
         images = inputs.of(case, batch_size)
         case.seconds[batch_size] += time_calls(
-            case.model, images, case.precision, warmup=0, max_seconds=share
+            case.model, images, case.precision, warmup=1, max_seconds=share
         )
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         _end_of_memory(case, error)
@@ -309,7 +309,7 @@ def _row(name: str, case: Case | None) -> list[Cell]:
 
 
 def _draw(cases: Sequence[Case], styles: Sequence[plots.Style]) -> "MplFigure":
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     figure, (axes,) = plots.new_figure()
     plots.label_axes(axes, "batch size", "images per second")
@@ -335,6 +335,7 @@ def _draw(cases: Sequence[Case], styles: Sequence[plots.Style]) -> "MplFigure":
     axes.set_xlim(0.85, max(sizes) * 1.18)
     if max(known) > LOG_FROM * min(known):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)

@@ -120,8 +120,9 @@ def caption_of(batch_size: int, device: torch.device) -> str:
         "about 7 digits. Scales are 1 and p is 2 here, as they start; nn.Conv2d and nn.LPPool2d cannot "
         f"learn them, so they do less. Times: medians of {MIN_CALLS} to {MAX_CALLS} calls in turns, after "
         f"{WARMUP_CALLS} to warm up; a ratio above 1 means that the hand-written layer is slower. They "
-        "hold for this machine and whatever else ran on it, and a ratio near 1 says nothing. Saved: "
-        "memory held from forward to backward, what is shared counted once; the images themselves are "
+        "hold for fp32, this machine and whatever else ran on it; in bf16 they are others, and the analysis "
+        "inference has those of whole networks in the precision of their runs. A ratio near 1 says nothing. "
+        "Saved: memory held from forward to backward, what is shared counted once; the images themselves are "
         f"{input_mib:.2f} MiB."
     )
 

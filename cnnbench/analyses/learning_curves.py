@@ -91,6 +91,9 @@ class LearningCurves(Analysis):
         )
         if measure == "loss" and leading != "accuracy":
             parts.append("Losses compare between variants only where these are trained with the same one.")
+        if measure == "loss" and (smoothed := subject.smoothed()):
+            whose = "" if len(smoothed) == len(subject.trained()) else f" ({', '.join(smoothed)})"
+            parts.append(f"Train loss contains label smoothing{whose}, validation loss does not.")
         if _zooms(lines):
             parts.append("Right: the second half of training, enlarged.")
         if len({line.val.epochs[-1] for line in lines if line.val.epochs}) > 1:

@@ -82,7 +82,7 @@ class Overfitting(Analysis):
             "Above zero, train is ahead. "
             + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
             + HISTORY_NOTE
-            + (" A start far below zero leaves the picture." if cut else "")
+            + (" What is far out in the first half leaves the picture." if cut else "")
             + _smoothing_note(subject)
             + subject.diverged_note()
         )
@@ -109,11 +109,7 @@ def _accuracies(runs: Sequence[Run], split: str, measure: str) -> list[float]:
 
 
 def _smoothing_note(subject: Subject) -> str:
-    smoothed = [
-        name
-        for name, runs in subject.trained().items()
-        if any(run.config()["train"].get("label_smoothing") for run in runs)
-    ]
+    smoothed = subject.smoothed()
     if not smoothed:
         return ""
     return (
@@ -160,16 +156,18 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
         title="Overfitting by epoch",
         caption=f"The gap is train minus validation {word}, of the mean over seeds. The lowest validation "
         "loss, the epochs it took until then, the last loss and the rise from the one to the other are means "
-        f"over seeds. A seed overfits where validation loss ends more than {100 * MIN_RISE:g} % above its "
-        "lowest while train loss ends lower than it was there; a variant where more than half of its seeds "
-        "do. Loss can rise while {word} stands still: the mistakes then become more confident, not more. "
+        "over seeds. Loss rises in a seed whose validation loss ends more than "
+        f"{100 * MIN_RISE:g} % above its lowest while train loss ends lower than it was there; in a variant "
+        "where it does in more than half of its seeds. That is one sign of overfitting, train far above test "
+        f"is another. Loss can rise while {word} stands still: the mistakes then become more confident, not "
+        "more. "
         + HISTORY_NOTE
         + _smoothing_note(subject)
         + subject.diverged_note(),
         columns=[
             "variant", "seeds", "largest gap (points)", "at epoch", "gap at the last epoch (points)",
             "lowest validation loss", "epochs until then", "last validation loss", "rise (%)",
-            "seeds that overfit", "overfits",
+            "seeds whose loss rises", "loss rises",
         ],
         rows=rows,
     )  # fmt: skip
@@ -251,18 +249,25 @@ def _set_limits(axes: "Axes", curves: Sequence[Curve]) -> None:
 
 
 def _span(curves: Sequence[Curve]) -> tuple[float, float]:
-    """From where to where the axis goes: a start far below zero would leave no room for what comes of it."""
+    """From where to where the axis goes.
+
+    A start far below zero, or the spread of one early epoch, would leave no room for what comes of it.
+    """
     lows = [(epoch, low) for curve in curves for epoch, low in zip(curve.epochs, curve.low, strict=True)]
     last = max((epoch for epoch, _ in lows), default=0)
-    high = max((0.0, *(value for curve in curves for value in curve.high)))
+    highs = [(epoch, high) for curve in curves for epoch, high in zip(curve.epochs, curve.high, strict=True)]
+    means = [value for curve in curves for value in curve.mean]
+    high = max((0.0, *means, *(value for epoch, value in highs if epoch > last / 2)))
     late = min((0.0, *(low for epoch, low in lows if epoch > last / 2)))
     lowest = min((0.0, *(low for _, low in lows)))
     return max(lowest, min(late, -high)), high
 
 
 def _is_cut(curves: Sequence[Curve]) -> bool:
-    low, _ = _span(curves)
-    return any(value < low for curve in curves for value in curve.low)
+    low, high = _span(curves)
+    return any(value < low for curve in curves for value in curve.low) or any(
+        value > high for curve in curves for value in curve.high
+    )
 
 
 def _draw_kept(kept: dict[str, dict[str, list[float]]], word: str) -> "MplFigure":

@@ -87,7 +87,9 @@ class PerClass(Analysis):
             yield Figure(
                 name="per_class" if len(pictures) == 1 else f"per_class_{number}",
                 title=f"{LABELS[self.measure].capitalize()} of each class on the test images{which}",
-                caption=picture.caption() + _support_note(scores[group[0]][0]) + confusions.note,
+                caption=picture.caption()
+                + _support_note([run for name in group for run in scores[name]])
+                + confusions.note,
                 figure=picture.draw(),
             )
         yield _averages(scores, confusions.classes, confusions.note)
@@ -100,13 +102,18 @@ def _stacked(runs: Sequence[ClassScores], measure: Measure) -> Values:
     return stacked
 
 
-def _support_note(scores: ClassScores) -> str:
-    """How far chance alone may move what is measured of the rarest class: 1.96 sqrt(0.25 / n) at most."""
-    fewest = int(scores.support[scores.support > 0].min())
-    points = 98 / math.sqrt(fewest)
+def _support_note(runs: Sequence[ClassScores]) -> str:
+    """How far chance alone may move the lowest recall there is, were it of the rarest class.
+
+    1.96 sqrt(p (1 - p) / n), which is largest at p = 0.5.
+    """
+    seen = runs[0].support > 0
+    fewest = int(runs[0].support[seen].min())
+    lowest = max(min(float(run.recall[seen].min()) for run in runs), 0.5)
+    points = 196 * math.sqrt(lowest * (1 - lowest) / fewest)
     return (
         f" The rarest class has {fewest:,} test images: their choice alone moves a recall by up to "
-        f"±{points:.0f} points (95 %)."
+        f"±{points:.{1 if points < 1 else 0}f} points (95 %)."
     )
 
 
@@ -243,7 +250,8 @@ class _Picture:
         """Where the axis begins, the same in all pictures of the group."""
         places, _ = self.places()
         lowest = min(float(values[:, places].min()) for values in self.values.values())
-        return max(0.0, 10 * math.floor((lowest - 2) / 10))
+        step = next((each for each in (1, 2, 5) if 100 - lowest <= 8 * each), 10)
+        return max(0.0, step * math.floor((lowest - step / 5) / step))
 
     def draw(self) -> "MplFigure":
         places, left_out = self.places()

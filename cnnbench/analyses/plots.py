@@ -34,6 +34,8 @@ GRID = "#dddddd"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
+EQUAL_COST = 1.02  # costs that differ by less are as good as equal
+MARKER_RADIUS, LEADER_FROM = 9, 16  # pixels; a name farther from its marker than the second has a line to it
 LEAST_SPAN = 0.1  # of a linear cost axis, as a share of the highest cost
 
 
@@ -186,8 +188,8 @@ def cost_plot(
 ) -> "MplFigure":
     """Accuracy (fractions, drawn in %) with intervals against a cost, and the Pareto front as a step line.
 
-    The cost axis is logarithmic where the costs span more than a factor of 3; costs that are nearly equal
-    are drawn side by side. Without `styles` the points take them in order.
+    The cost axis is logarithmic where the costs span more than a factor of 3; costs that differ by less than
+    EQUAL_COST are drawn side by side. Without `styles` the points take them in order.
     """
     figure, (axes,) = new_figure()
     styles = styles or [style_of(index) for index in range(len(points))]
@@ -211,14 +213,19 @@ def cost_plot(
             markeredgecolor="white", markeredgewidth=0.9, linestyle="none", zorder=4,
         )  # fmt: skip
     edge = axes.get_xlim()[1]
-    steps = [(shown[index], means[index]) for index in front]
+    steps = [(costs[index], means[index]) for index in front]
+    notes = []
     if len(front) > 1:
         steps.append((edge, means[front[-1]]))
         axes.step(
             [x for x, _ in steps], [y for _, y in steps], where="post",
             color="#999999", linestyle=(0, (4, 2)), linewidth=1.3, zorder=2,
         )  # fmt: skip
-        note_above(axes, "dashed: Pareto front (nothing cheaper is as accurate)")
+        notes.append("dashed: Pareto front (nothing cheaper is as accurate)")
+    if shown != costs:
+        notes.append(f"side by side: costs within {100 * (EQUAL_COST - 1):.0f} % of each other")
+    if notes:
+        note_above(axes, "    ".join(notes))
     _label_points(axes, points, list(zip(shown, means, strict=True)), styles, steps)
     return figure
 
@@ -230,13 +237,28 @@ def _accuracy_range(points: Sequence[CostPoint]) -> tuple[float, float]:
 
 
 def _set_apart(axes: "Axes", costs: Sequence[float], means: Sequence[float]) -> list[float]:
-    """The costs, those of nearly equal cost moved a few pixels apart so that no error bar hides another."""
+    """The costs, those that are as good as equal moved apart so that no error bar hides another."""
+    order = sorted(range(len(costs)), key=lambda index: costs[index])
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and costs[index] <= EQUAL_COST * costs[groups[-1][0]]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    if len(groups) == len(costs):
+        return list(costs)
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout, so that pixels mean something
     pixels = axes.transData.transform(list(zip(costs, means, strict=True)))
     area = axes.get_window_extent()
-    moved = spread([float(x) for x in pixels[:, 0]], 18, area.x0, area.x1)
-    back = axes.transData.inverted().transform([(x, y) for x, y in zip(moved, pixels[:, 1], strict=True)])
-    return [float(x) for x in back[:, 0]]
+    shown = list(costs)
+    for group in groups:
+        if len(group) == 1:
+            continue
+        moved = spread([float(pixels[index, 0]) for index in group], 18, area.x0, area.x1)
+        places = [(x, float(pixels[index, 1])) for x, index in zip(moved, group, strict=True)]
+        for index, (x, _) in zip(group, axes.transData.inverted().transform(places), strict=True):
+            shown[index] = float(x)
+    return shown
 
 
 def _scale_costs(axes: "Axes", costs: Sequence[float]) -> None:
@@ -302,13 +324,14 @@ def _label_points(
     if in_the_way(boxes, obstacles, inside):
         _key_beside(axes, labels, names, places, styles)
         return
-    for label, box, (x, y) in zip(labels, boxes, anchors, strict=True):
+    for label, box, (x, y), style in zip(labels, boxes, anchors, styles, strict=True):
         label.set_position((box.left - x, box.bottom - y))
         near_x, near_y = min(max(x, box.left), box.right), min(max(y, box.bottom), box.top)
-        if math.hypot(near_x - x, near_y - y) > 22:
-            line = axes.transData.inverted().transform([(x, y), (near_x, near_y)])
-            axes.plot(
-                line[:, 0], line[:, 1], color=MUTED, linewidth=0.7, zorder=2, scalex=False, scaley=False
+        if (length := math.hypot(near_x - x, near_y - y)) > LEADER_FROM:
+            start = (x + (near_x - x) * MARKER_RADIUS / length, y + (near_y - y) * MARKER_RADIUS / length)
+            line = axes.transData.inverted().transform([start, (near_x, near_y)])
+            axes.plot(  # above the markers, in its own marker's color: none else seems to be named
+                line[:, 0], line[:, 1], color=style.color, linewidth=0.9, zorder=5, scalex=False, scaley=False
             )
 
 

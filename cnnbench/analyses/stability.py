@@ -1,8 +1,9 @@
 """Stability of training: how much validation accuracy jumps from one epoch to the next.
 
 A change is that of validation accuracy into an epoch of the second half of training: with E epochs, into
-epochs e > E/2 (the untrained epoch 0 never counts). Their mean is progress, which is no instability; how far
-they scatter about it is: the roughness of a run is the sample standard deviation of its changes.
+epochs e > E/2. Progress that grows or fades steadily is no instability; how far the changes scatter about it
+is: the roughness of a run is their residual standard deviation about the straight line through them (least
+squares, over the epochs; n - 2 degrees of freedom).
 """
 
 import math
@@ -18,7 +19,7 @@ from cnnbench.analyses.curves import values_by_epoch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
-MIN_CHANGES = 2  # fewer say nothing about jumping: at least 3 epochs are needed
+MIN_CHANGES = 3  # two are always on a line: at least 5 epochs are needed
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Jumps:
     """The changes of one run, in the unit of the accuracies that were given."""
 
     changes: list[float]  # MIN_CHANGES or more
+    epochs: list[int]  # into which they lead
 
     @property
     def progress(self) -> float:
@@ -34,9 +36,15 @@ class Jumps:
 
     @property
     def roughness(self) -> float:
-        """The sample standard deviation of the changes: 0 where each epoch brought the same."""
-        squares = math.fsum((change - self.progress) ** 2 for change in self.changes)
-        return math.sqrt(squares / (len(self.changes) - 1))
+        """How far the changes scatter about their line: 0 where each epoch brought as much more or less."""
+        middle = _mean(self.epochs)
+        across = math.fsum((epoch - middle) ** 2 for epoch in self.epochs)
+        pairs = list(zip(self.epochs, self.changes, strict=True))
+        slope = math.fsum((epoch - middle) * change for epoch, change in pairs) / across
+        squares = math.fsum(
+            (change - self.progress - slope * (epoch - middle)) ** 2 for epoch, change in pairs
+        )
+        return math.sqrt(squares / (len(self.changes) - 2))
 
     @property
     def num_drops(self) -> int:
@@ -55,12 +63,11 @@ def stability_of(accuracies: Mapping[int, float]) -> Jumps | None:
     An epoch that is missing takes the change into it and out of it along.
     """
     last = max(accuracies, default=0)
-    changes = [
-        accuracies[epoch] - accuracies[epoch - 1]
-        for epoch in range(max(last // 2 + 1, 2), last + 1)
-        if epoch in accuracies and epoch - 1 in accuracies
+    epochs = [
+        epoch for epoch in range(last // 2 + 1, last + 1) if epoch in accuracies and epoch - 1 in accuracies
     ]
-    return Jumps(changes) if len(changes) >= MIN_CHANGES else None
+    changes = [accuracies[epoch] - accuracies[epoch - 1] for epoch in epochs]
+    return Jumps(changes, epochs) if len(changes) >= MIN_CHANGES else None
 
 
 def spread_over_seeds(seeds: Sequence[Mapping[int, float]]) -> float | None:
@@ -111,7 +118,8 @@ class Stability(Analysis):
             )
         definition = (
             f"Changes of validation {word} from one epoch to the next, in percentage points, over the second "
-            "half of training. Roughness is their standard deviation: steady progress has none."
+            "half of training. Roughness is how far they scatter about a straight line through them "
+            "(residual standard deviation): progress that stays the same, or fades steadily, has none."
         )
         if any(jumps.values()):
             yield Figure(
@@ -128,7 +136,7 @@ class Stability(Analysis):
             title="Stability of training",
             caption=f"{definition} Progress: the mean change. Drops: how often {word} fell, per "
             "seed. Spread over seeds: their standard deviation at one epoch, averaged over the same epochs."
-            + (f" Too few epochs (3 are needed) or no trained run: {', '.join(few)}." if few else "")
+            + (f" Too few epochs (5 are needed) or no trained run: {', '.join(few)}." if few else "")
             + subject.diverged_note(),
             columns=[
                 "variant", "seeds", "roughness (points)", "progress per epoch (points)",

@@ -16,6 +16,7 @@ from cnnbench.analyses.curves import values_by_epoch
 from cnnbench.analyses.rise import MIN_RISE, rise_of
 from cnnbench.runs import DamagedError, Run, choice_of_images, flatten
 from cnnbench.statistics import (
+    PROPORTION,
     Estimate,
     PairedTest,
     binomial_interval,
@@ -111,7 +112,7 @@ def _entry(
         for run in runs
         if (rise := rise_of(values_by_epoch(run, "train_loss"), values_by_epoch(run, "val_loss")))
     ]
-    estimate = mean_interval(val, proportion=True)
+    estimate = mean_interval(val, within=PROPORTION)
     if len(val) == 1 and correct is not None:
         estimate = binomial_interval(int(correct.sum()), correct.shape[1])
     train, test = _metric(results, "train_accuracy"), _metric(results, "test_accuracy")

@@ -18,6 +18,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.models import takes_bytes
 from cnnbench.models.summary import summarize_config
 from cnnbench.precision import choose_device, choose_precision, device_name
+from cnnbench.recipe.blame import of_variant
 from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
@@ -122,11 +123,9 @@ def iterate_bench(
     variants: list[VariantSpeed] = []
     notes: list[str] = []
     for config in first_seeds(recipe):
-        try:
+        with of_variant(recipe, config.variant):
             dataset = images_or_noise(config, data_root(data_dir), notes)
             speed = yield from measure_variant(config, dataset, target, peaks, seconds, repeats)
-        except CnnbenchError as error:
-            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
         variants.append(speed)
     yield Speeds(recipe.directory, machine, variants, notes)
 

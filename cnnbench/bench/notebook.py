@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cnnbench import catalog
 from cnnbench.data.base import Dataset as Images
 from cnnbench.recipe.config import DataConfig, Named
 
@@ -50,7 +51,12 @@ def augmentation(entries: Sequence[Named], in_shape: tuple[int, ...]) -> list[Tr
     steps: list[Transform] = []
     padding = (0, 0)  # of columns and of rows, on either side
     for entry in entries:
-        options = entry.options
+        known = {each.name: each.default for each in catalog.options("augmentation", entry.name)}
+        known.pop("p", None)
+        # a recipe that was read spells every option out: those at their defaults ask for nothing
+        options = {
+            key: value for key, value in entry.options.items() if key not in known or value != known[key]
+        }
         probability = options.get("p", 1.0 if entry.name in ("PadIfNeeded", "RandomCrop") else 0.5)
         plain = {"min_height", "min_width", "height", "width", "p"} >= options.keys()
         if entry.name == "PadIfNeeded" and plain and probability == 1:

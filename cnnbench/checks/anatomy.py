@@ -14,6 +14,7 @@ from cnnbench.expressions import Expression, Quantity
 from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.initialization import Fans, fans_of, layer_weights
+from cnnbench.recipe.blame import of_check
 from cnnbench.recipe.checks import QUANTITIES, read_expression
 from cnnbench.recipe.config import DataConfig, Named, Recipe
 from cnnbench.recipe.mistakes import choices, nearest
@@ -95,13 +96,9 @@ def check_names(recipe: Recipe, root: Path) -> None:
         expression = read_expression(check.expression)
         for variant in recipe.variants:
             if check.variants is None or variant.name in check.variants:
-                try:
+                with of_check(recipe, check, variant.name):
                     anatomy = dissect(variant.data, variant.model, root, recipe.plugins, check.output)
                     _check_layers(expression, anatomy)
-                except CnnbenchError as error:
-                    raise CnnbenchError(
-                        f'{recipe.path}: check "{check.text}", variant {variant.name!r}: {error}'
-                    ) from error
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from cnnbench.arguments import (
     Settings,
     Strict,
     WithStages,
+    number_of_jobs,
 )  # fmt: skip
 from cnnbench.commands.outcomes import (
     INTERRUPTED,
@@ -51,7 +52,7 @@ def recipe(
     ] = False,
     with_stages: WithStages = False,
     strict: Strict = False,
-    jobs: Jobs = 1,
+    jobs: Jobs = "1",
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
@@ -69,16 +70,16 @@ def recipe(
             show_decisions(each, runs, data, fresh, with_stages)
             continue
         if with_stages:
-            run_stages(each, runs, data, device.value, jobs)
+            run_stages(each, runs, data, device.value, number_of_jobs(jobs))
         command = typed(each.path, overrides, quick, seeds, device.value)
-        outcomes.append(run_one(each, command, runs, data, device.value, fresh, jobs))
+        outcomes.append(run_one(each, command, runs, data, device.value, fresh, number_of_jobs(jobs)))
     if not dry_run:
         exit_unless_done(loaded, outcomes)
     if strict:
         exit_unless_checks_hold(outcomes)
 
 
-def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, jobs: int) -> None:
+def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, jobs: int | None) -> None:
     """Runs what is missing of the recipes that this one is built on, in order."""
     from cnnbench.running import is_ready, stages_of
 
@@ -112,13 +113,19 @@ def show_decisions(
 
 
 def run_one(
-    loaded: "Recipe", command: str, runs: Path, data: Path | None, device: str, fresh: bool, jobs: int
+    loaded: "Recipe",
+    command: str,
+    runs: Path,
+    data: Path | None,
+    device: str,
+    fresh: bool,
+    jobs: int | None,
 ) -> "Reported":
     """Runs a recipe before the user's eyes."""
     from cnnbench.progress import Follower
     from cnnbench.running import iterate_recipe
 
-    follower = Follower(loaded, jobs)
+    follower = Follower(loaded, jobs != 1, fresh)
     events = iterate_recipe(
         loaded, runs_dir=runs, data_dir=data, device=device, fresh=fresh, command=command, jobs=jobs
     )

@@ -1,5 +1,6 @@
 """Finished runs of recipes -> one table with uncertainty: tests each pair of variants."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +18,7 @@ from cnnbench.comparison.measurements import (
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
 from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
+    PROPORTION,
     Estimate,
     binomial_interval,
     compare_means,
@@ -109,7 +111,9 @@ def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | No
         if scores.dtype == bool:
             return binomial_interval(int(scores.sum()), len(scores))
         return image_interval(scores)
-    return mean_interval(values, proportion=quantity.is_proportion)
+    if quantity.is_proportion:
+        return mean_interval(values, within=PROPORTION)
+    return mean_interval(values, within=(0.0 if quantity.is_cost else -math.inf, math.inf))
 
 
 def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], list[str]]:

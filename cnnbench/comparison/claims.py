@@ -13,7 +13,9 @@ Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested
 RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
-    "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither. "
+    "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither."
+)
+RULE_OF_SINGLE = (
     "For these runs alone: some of them are one seed against one, and another seed may say otherwise."
 )
 
@@ -45,6 +47,11 @@ def judge(comparison: Comparison, claims: Iterable[Mapping[str, Any]]) -> list[J
     if len(comparison.recipes()) > 1:
         raise CnnbenchError("claims belong to one recipe; compare it alone")
     return [_judge(comparison, claim["text"], claim["better"], claim["than"]) for claim in claims]
+
+
+def rule(judgements: Sequence[Judgement]) -> str:
+    """What the verdicts mean, as far as these judgements need it."""
+    return f"{RULE} {RULE_OF_SINGLE}" if any(each.words != each.verdict for each in judgements) else RULE
 
 
 def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Sequence[str]) -> Judgement:

@@ -12,11 +12,14 @@ from cnnbench.comparison.quantities import (
     written_interval,
     written_p,
 )
-from cnnbench.statistics import Estimate, PairedTest, Point, pareto_front
+from cnnbench.statistics import Estimate, PairedTest, Point, is_steady, pareto_front
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
 Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
 SIGNIFICANT = 0.05
+INCOMPARABLE = (
+    "single runs, several machines, more or less other work on one, or seeds that took unequally long"
+)
 EQUAL_COST = 1.02  # sizes matched on purpose differ by up to 2 %: no reason to prefer one
 
 
@@ -215,8 +218,8 @@ class Comparison:
             return f"Which is cheaper depends: {', and '.join(found.values())}."
         if found:
             return f"Take the cheaper one: {next(iter(found.values()))}."
-        if not _times_compare(tied):
-            return "They are of one size, and times of single runs or of several machines say nothing."
+        if not _times_say_something(tied):
+            return f"They are of one size, and their training times do not compare ({INCOMPARABLE})."
         if said := _cheapest(tied, "train_seconds"):
             return f"Take the cheaper one: {said[0]} is the fastest to train ({said[1]} s)."
         return "Neither size nor time speaks for one of them."
@@ -264,13 +267,15 @@ class Comparison:
             costs = {row.variant: cost for row in measured if (cost := _cost(row, name)) is not None}
             if len(costs) < len(measured) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
                 continue
-            if name == "train_seconds" and not _times_compare(measured):
+            if name == "train_seconds" and not _times_say_something(measured):
                 continue
             goodness = [self._goodness(row)[0] for row in measured]
             indices = pareto_front([costs[row.variant] for row in measured], goodness)
             front = [measured[index] for index in indices]
             if len(front) == 1:
-                yield f"{start}: no other variant is {cheaper} or {better} than {best.variant}."
+                equals = [row.variant for row in measured if self.standing(row) == "tied"]
+                doubt = f" (but {_listed(equals)} may be as good)" if equals else ""
+                yield f"{start}: no other variant is {cheaper} or {better} than {best.variant}{doubt}."
                 continue
             who = _listed([f"{row.variant} ({_written_cost(name, costs[row.variant])})" for row in front])
             doubts = "".join(self._doubt(front[: place + 1], cheaper) for place in range(1, len(front)))
@@ -297,14 +302,17 @@ class Comparison:
         return (_mean(row) if self.metric.higher_is_better else -_mean(row)), size
 
 
-def _times_compare(rows: list[Row]) -> bool:
-    """Whether seconds of training say something: of one machine, and of more than one run each."""
-    return of_one_device(rows) and all(_estimate(row).num > 1 for row in rows)
+def times_compare(rows: Sequence[Row]) -> bool:
+    """Whether seconds of training can be held against each other.
+
+    All runs had the same device, as it is written, and the runs of a variant took about equally long.
+    """
+    of_one_device = len(frozenset[str]().union(*(row.devices for row in rows))) == 1
+    return of_one_device and all(is_steady(row.train_seconds) for row in rows)
 
 
-def of_one_device(rows: Sequence[Row]) -> bool:
-    """Whether all runs of all rows had the same device, as it is written, so that their times compare."""
-    return len(frozenset[str]().union(*(row.devices for row in rows))) == 1
+def _times_say_something(rows: list[Row]) -> bool:
+    return times_compare(rows) and all(_estimate(row).num > 1 for row in rows)
 
 
 def _cheapest(rows: list[Row], name: str) -> tuple[str, str] | None:

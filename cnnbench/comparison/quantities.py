@@ -86,13 +86,21 @@ def named(name: str, measured: Iterable[str] = ()) -> Quantity:
     raise CnnbenchError(f'unknown metric "{name}": {hint}')
 
 
+FINE = 0.0015  # a share with less spread than this has two decimals in %
+
+
 def written(quantity: Quantity, value: float, spread: float | None = None) -> str:
     """A number without its unit, as exact as its spread allows: 91.2, or 91.23 where seeds differ little."""
     if quantity.is_exact:
         return f"{value:,.0f}"
     if quantity.is_proportion:
-        return f"{100 * value:.{2 if spread is not None and 0 < spread < 0.001 else 1}f}"
-    return f"{value:,.{_decimals(value)}f}"
+        return _plain(f"{100 * value:.{2 if spread is not None and 0 < spread < FINE else 1}f}")
+    return _plain(f"{value:,.{_decimals(value)}f}")
+
+
+def _plain(text: str) -> str:
+    """Zero without a sign."""
+    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def written_estimate(quantity: Quantity, estimate: Estimate) -> str:

@@ -53,7 +53,9 @@ def fetch(
     raise CnnbenchError(
         f"{destination.name} could not be downloaded to {destination.parent.absolute()} "
         f"({'; '.join(problems)}). "
-        "Run the same command to go on from what has arrived, or copy the original file there by hand."
+        "Run the same command to go on from what has arrived; copy the original file there by hand, or name "
+        "the folder that has it with --data or CNNBENCH_DATA; or begin with the data set 'digits', which "
+        "needs none."
     )
 
 

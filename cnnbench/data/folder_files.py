@@ -113,13 +113,14 @@ def shown(path: Path) -> str:
 
 
 def _check_wanted(wanted: Sequence[str], known: Sequence[str], place: Path) -> None:
-    for name in wanted:
+    for number, name in enumerate(wanted):
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near!r}?" if near else f"it has {choices(known)}"
-            raise CnnbenchError(f"data.classes: {place / 'train'} has no class {name!r}; {hint}")
+            problem = f"data.classes: {place / 'train'} has no class {name!r}; {hint}"
+            raise CnnbenchError(problem).about("classes", number)
     if len(set(wanted)) < len(wanted):
-        raise CnnbenchError("data.classes names a class twice")
+        raise CnnbenchError("data.classes names a class twice").about("classes")
 
 
 def _folders(place: Path) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnnbench.data.augment import Augment
 from cnnbench.data.base import Dataset, Split, TaskName
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.seeds import mix
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Nets for masks keep the activations of every level at full size until the end: fewer images at a time.
 EVAL_BATCH: dict[TaskName, int] = {"classification": 512, "segmentation": 32}
+# An evaluation keeps nothing for backward: so many batches of training at a time fit where one of those does.
+EVAL_FACTOR = 4
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
 
 
@@ -38,7 +40,8 @@ class Loader:
         self.dataset = dataset.to(device)
         self.device, self.dtype, self.channels_last = device, dtype, channels_last
         self.batch_size = min(config.batch_size, len(dataset.train))
-        self.augment = Augment(config.augment, plugins)
+        with about("augment"):
+            self.augment = Augment(config.augment, plugins)
         self._check_size()
         mean, std = (dataset.mean, dataset.std) if config.normalize else ((0.0,), (1.0,))
         std = tuple(s or 1.0 for s in std)  # a channel that never changes stays at 0
@@ -47,6 +50,13 @@ class Loader:
         # since rows of W * C numbers are processed several times faster than C numbers at each pixel
         self._scale = _row([1 / (255 * s) for s in std], channels, width, device)
         self._shift = _row([-m / s for m, s in zip(mean, std, strict=True)], channels, width, device)
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Images of an evaluation at a time; smaller batches of training mean fewer here too."""
+        if self.as_bytes:  # the model works on larger images than these: no more at a time than in training
+            return min(EVAL_BATCH[self.dataset.task], self.batch_size)
+        return min(EVAL_BATCH[self.dataset.task], EVAL_FACTOR * self.batch_size)
 
     @property
     def num_train_steps(self) -> int:
@@ -75,9 +85,7 @@ class Loader:
 
     def eval_batches(self, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""
-        batch_size = batch_size or EVAL_BATCH[self.dataset.task]
-        if self.as_bytes:  # the model works on larger images than these: no more at a time than in training
-            batch_size = min(batch_size, self.batch_size)
+        batch_size = batch_size or self.eval_batch_size
         split = split.to(self.device)  # no copy for the splits of `self.dataset`
         for start in range(0, len(split), batch_size):
             positions = torch.arange(start, min(start + batch_size, len(split)), device=self.device)
@@ -97,13 +105,14 @@ class Loader:
     def _check_size(self) -> None:
         """Shows mistakes in `augment` before training; val and test stay as they are, so sizes must agree."""
         images, _ = self.dataset.train.gather(torch.zeros(1, dtype=torch.int64, device=self.device))
-        found = tuple(self.augment(images, _generator(0, 0, 1)).shape[1:])
+        with about("augment"):
+            found = tuple(self.augment(images, _generator(0, 0, 1)).shape[1:])
         if found != self.dataset.in_shape:
             raise CnnbenchError(
                 f"data.augment turns images of (channels, height, width) {self.dataset.in_shape} into "
                 f"{found}, but val and test images stay as they are: end with a RandomCrop or Resize "
                 "to their own size"
-            )
+            ).about("augment")
 
 
 def _generator(seed: int, epoch: int, step: int) -> torch.Generator:

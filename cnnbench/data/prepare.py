@@ -27,9 +27,9 @@ def prepare(source: Source, config: "DataConfig") -> Dataset:
     test = (source.test_images, source.test_targets)
     classes = source.classes
     if config.classes is not None:
-        numbers = [_class_number(name, classes) for name in config.classes]
+        numbers = [_class_number(name, classes, place) for place, name in enumerate(config.classes)]
         if len(set(numbers)) < len(numbers):
-            raise CnnbenchError("data.classes names a class twice")
+            raise CnnbenchError("data.classes names a class twice").about("classes")
         classes = tuple(config.classes)
         train, test = _only_classes(*train, numbers), _only_classes(*test, numbers)
     if config.limit is not None:
@@ -56,7 +56,7 @@ def _prepare_masks(source: Source, config: "DataConfig") -> Dataset:
     if config.classes is not None:
         raise CnnbenchError(
             f"data.classes chooses images by their class, but {config.name} has masks: leave it out"
-        )
+        ).about("classes")
     train = _masks(source.train_images, source.train_targets, source.train_groups, config)
     test = _masks(source.test_images, source.test_targets, source.test_groups, config)
     num_val = config.val_size
@@ -122,12 +122,13 @@ def resize(images: Tensor, size: int) -> Tensor:
     return resized
 
 
-def _class_number(name: str, classes: Sequence[str]) -> int:
+def _class_number(name: str, classes: Sequence[str], place: int) -> int:
     if name in classes:
         return classes.index(name)
     near = nearest(name, classes)
     hint = f"did you mean {near!r}?" if near else f"it has {', '.join(classes)}"
-    raise CnnbenchError(f"data.classes: the data set has no class {name!r}; {hint}")
+    problem = f"data.classes: the data set has no class {name!r}; {hint}"
+    raise CnnbenchError(problem).about("classes", place)
 
 
 def _only_classes(images: Tensor, targets: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def cut_validation(
         raise CnnbenchError(
             f"{num_val} validation images cannot be cut from {total} training images with any left to "
             "train on: lower data.val_size (or data.val_fraction), or raise data.limit"
-        )
+        ).about("val_size")
     val = stratified_rows(targets, num_val)
     in_train = np.ones(total, dtype=bool)
     in_train[val] = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnbench.data.files import missing, read_bytes
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.recipe.mistakes import choices, nearest
 
 NAME = "tiny_imagenet"
@@ -61,10 +61,12 @@ def choose(root: Path, wanted: Sequence[str] | None = None) -> dict[str, str]:
     if wanted is None:
         return _short_names(words)
     said: dict[str, str] = {}
-    for name in wanted:
-        wnid = _find(name, words, folder)
+    for place, name in enumerate(wanted):
+        with about("classes", place):
+            wnid = _find(name, words, folder)
         if wnid in said:
-            raise CnnbenchError(f"data.classes names class {wnid} twice: as {said[wnid]!r} and as {name!r}")
+            problem = f"data.classes names class {wnid} twice: as {said[wnid]!r} and as {name!r}"
+            raise CnnbenchError(problem).about("classes", place)
         said[wnid] = name
     return _short_names({wnid: words[wnid] for wnid in said})
 

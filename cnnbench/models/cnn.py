@@ -96,7 +96,7 @@ class CNN(nn.Module):
             raise CnnbenchError(
                 f"model 'cnn': {len(widths)} stages with pooling shrink an image of "
                 f'{in_shape[1]}×{in_shape[2]} to nothing; use fewer widths or pool = "none"'
-            )
+            ).about("widths")
         self.stages = nn.Sequential(*stages)
         self.global_pool = global_pool
         features = [channels if global_pool else channels * height * width, *head]
@@ -127,14 +127,14 @@ def check_stages(widths: list[int], convs: list[int], kernel_sizes: list[int], r
         raise CnnbenchError(
             f"model 'cnn': widths has {len(widths)} entries and convs has {len(convs)}; "
             "give each stage one of both"
-        )
+        ).about("widths")
     if len(kernel_sizes) > max(convs):
         raise CnnbenchError(
             f"model 'cnn': kernel_size has {len(kernel_sizes)} entries, but no stage has more than "
             f"{max(convs)} convolutions; shorten kernel_size or raise convs"
-        )
+        ).about("kernel_size")
     if residual and any(num % 2 for num in convs):
         raise CnnbenchError(
             f"model 'cnn': residual = true joins convolutions in pairs, but convs = {convs} leaves one over; "
             "give every stage an even number"
-        )
+        ).about("residual")

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Count, Counts, NonNegativeInt
+from cnnbench.options import Activation, Conv, Count, Counts, NonNegativeInt
 
 
 class Features(nn.Module):
@@ -36,6 +36,7 @@ class ConvStack(nn.Module):
         kernel_size: Count | Counts = 3,
         stride: Count | Counts = 1,
         padding: NonNegativeInt | list[NonNegativeInt] | None = None,
+        conv: Conv = "standard",
         activation: Activation = "relu",
         bias: bool = True,
         global_pool: bool = False,
@@ -59,7 +60,7 @@ class ConvStack(nn.Module):
                     f"fit its input of {before} with padding {margin}; use less stride before it, or more "
                     "padding"
                 )
-            setattr(self, f"layer{number}", nn.Conv2d(channels, width, kernel, step, margin, bias=bias))
+            setattr(self, f"layer{number}", layers.conv(conv, channels, width, kernel, step, margin, bias))
             setattr(self, f"activation{number}", layers.activation(activation))
             channels = width
         self.features = Features(global_pool)
@@ -89,5 +90,5 @@ def _for_each(name: str, value: int | list[int], num_layers: int) -> list[int]:
         raise CnnbenchError(
             f"model 'conv_stack': {name} has {len(numbers)} entries for {num_layers} widths; give each layer "
             "one, or one number for all"
-        )
+        ).about(name)
     return numbers

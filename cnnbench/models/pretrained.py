@@ -56,7 +56,7 @@ class Pretrained(Headed):
     ) -> None:
         super().__init__(Tuning(freeze, unfreeze_epoch, lr_factor))
         if pretrained and weights is not None:
-            raise CnnbenchError(f"{name}: pretrained = true and weights exclude each other")
+            raise CnnbenchError(f"{name}: pretrained = true and weights exclude each other").about("weights")
         self.name, self.head, self.pretrained, self.weights = name, head, pretrained, weights
         self.library = open_library(name)
         steps = self.library.steps()
@@ -86,12 +86,12 @@ class Pretrained(Headed):
             raise CnnbenchError(
                 f'head = "{self.head}" answers with {wanted:,} classes, but the data has {num_classes:,}; '
                 'use head = "new" to train one for them'
-            )
+            ).about("head")
         if (known := self.library.num_classes()) != NUM_IMAGENET:
             raise CnnbenchError(
                 f'head = "{self.head}" needs a network trained for ImageNet\'s 1,000 classes; {self.name} '
                 f"has {known:,}"
-            )
+            ).about("head")
 
     def _check_tuning(self) -> None:
         if self.tuning == Tuning():
@@ -100,7 +100,7 @@ class Pretrained(Headed):
             raise CnnbenchError(
                 "freeze, unfreeze_epoch and lr_factor are about what stands before a new head, and "
                 f'head = "{self.head}" is the network\'s own: leave them out, or take head = "new"'
-            )
+            ).about("head")
         if self.tuning.frozen(1) and self.weights is None and not self.pretrained:
             raise CnnbenchError(
                 "a backbone that is frozen needs weights, and these would be random: set pretrained = true "

@@ -117,7 +117,7 @@ class ResNet(nn.Module):
             raise CnnbenchError(
                 f"model 'resnet': widths has {len(widths)} entries and blocks has {len(blocks)}; "
                 "give each stage one of both"
-            )
+            ).about("widths")
         channels = widths[0]
         kernel_size, stride = (3, 1) if stem == "3x3" else (7, 2)
         self.stem = nn.Sequential(

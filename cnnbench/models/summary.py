@@ -174,19 +174,19 @@ def check_limits(summary: Summary, limits: Limits) -> None:
         raise CnnbenchError(
             f"{summary.num_params:,} parameters exceed max_params = {limits.max_params:,}; "
             + _blame(summary.layers, limits.max_params, lambda layer: layer.num_params, "largest")
-        )
+        ).about("limits", "max_params")
     if limits.max_macs is not None and summary.macs > limits.max_macs:
         raise CnnbenchError(
             f"{summary.macs:,} multiply-adds exceed max_macs = {limits.max_macs:,}; "
             + _blame(summary.layers, limits.max_macs, lambda layer: layer.macs, "costliest")
-        )
+        ).about("limits", "max_macs")
     images = [layer for layer in summary.layers if len(layer.output_shape) == 3]
     for layer in images:
         if limits.max_channels is not None and layer.output_shape[0] > limits.max_channels:
             raise CnnbenchError(
                 f"layer {layer.name} ({layer.kind}) has {layer.output_shape[0]:,} channels, "
                 f"more than max_channels = {limits.max_channels:,}"
-            )
+            ).about("limits", "max_channels")
 
 
 def _blame(layers: Sequence[Layer], limit: int, count: Callable[[Layer], int], most: str) -> str:

@@ -150,7 +150,7 @@ def check_down(down: Down) -> None:
         raise CnnbenchError(
             f"model 'unet': down = '{down}' is of its own way down, in whose place the encoder stands: "
             "leave it out"
-        )
+        ).about("down")
 
 
 def check_size(in_shape: tuple[int, int, int], num_levels: int) -> None:
@@ -160,4 +160,4 @@ def check_size(in_shape: tuple[int, int, int], num_levels: int) -> None:
         raise CnnbenchError(
             f"model 'unet': {num_levels} levels halve an image {num_levels - 1} times, but {in_shape[1]}×"
             f"{in_shape[2]} is no multiple of {divisor}: set data.image_size, or give fewer widths"
-        )
+        ).about("widths")

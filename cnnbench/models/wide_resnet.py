@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Count, DropRate, Norm
+from cnnbench.options import Activation, Attention, Conv, Count, DropRate, Norm
 
 
 class PreActivationBlock(nn.Module):
@@ -18,18 +18,21 @@ class PreActivationBlock(nn.Module):
         norm: Norm,
         activation: Activation,
         dropout: float,
+        conv: Conv,
+        attention: Attention,
     ) -> None:
         super().__init__()
         self.norm1 = layers.norm(norm, in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = layers.conv(conv, in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm2 = layers.norm(norm, out_channels)
         self.dropout = layers.dropout(dropout)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = layers.conv(conv, out_channels, out_channels, 3, padding=1, bias=False)
+        self.attention = layers.attention(attention, out_channels)
         self.activation = layers.activation(activation)
         self.shortcut = (
             None
             if in_channels == out_channels and stride == 1
-            else nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            else layers.conv(conv, in_channels, out_channels, 1, stride, bias=False)
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -38,12 +41,16 @@ class PreActivationBlock(nn.Module):
         activated = self.activation(normed.clone() if normed is inputs else normed)
         residual = inputs if self.shortcut is None else self.shortcut(activated)
         out = self.dropout(self.activation(self.norm2(self.conv1(activated))))
-        result: Tensor = self.conv2(out) + residual
+        result: Tensor = self.attention(self.conv2(out)) + residual
         return result
 
 
 class WideResNet(nn.Module):
-    """Three stages of (depth - 4) / 6 blocks with 16, 32, 64 times widen_factor channels."""
+    """Three stages of (depth - 4) / 6 blocks with 16, 32, 64 times widen_factor channels.
+
+    `conv` is the kind of all convolutions, shortcuts and stem included; `attention` stands at the end of each
+    block's residual branch, before the addition.
+    """
 
     def __init__(
         self,
@@ -52,26 +59,29 @@ class WideResNet(nn.Module):
         *,
         depth: Count = 16,
         widen_factor: Count = 4,
+        conv: Conv = "standard",
         norm: Norm = "batch",
         activation: Activation = "relu",
+        attention: Attention = "none",
         dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise CnnbenchError(
                 f"model 'wide_resnet': depth = {depth} is not 6n + 4; use 10, 16, 22, 28, 34 or 40"
-            )
+            ).about("depth")
         num_blocks = (depth - 4) // 6
         channels = 16
-        self.stem = nn.Conv2d(in_shape[0], channels, 3, padding=1, bias=False)
+        self.stem = layers.conv(conv, in_shape[0], channels, 3, padding=1, bias=False)
         stages = []
         for width, first_stride in ((16, 1), (32, 2), (64, 2)):
             stage = []
             for position in range(num_blocks):
                 stride = first_stride if position == 0 else 1
-                stage.append(
-                    PreActivationBlock(channels, width * widen_factor, stride, norm, activation, dropout)
+                block = PreActivationBlock(
+                    channels, width * widen_factor, stride, norm, activation, dropout, conv, attention
                 )
+                stage.append(block)
                 channels = width * widen_factor
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)

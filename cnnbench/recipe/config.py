@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cnnbench.options import Count, DropRate, NonNegative, NonNegativeInt, Positive
+from cnnbench.options import Count, DropRate, NonNegative, NonNegativeInt, Positive, Seed
+from cnnbench.recipe.code import code_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 VariantNames = Annotated[list[str], Field(min_length=1)]
 ClassNames = Annotated[list[str], Field(min_length=2)]
-Seeds = Annotated[list[NonNegativeInt], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 
 class _Config(BaseModel):
@@ -262,15 +263,19 @@ class Init(_Config):
 
 
 class RunConfig(_Config):
-    """One run: one variant with one seed. `plugins` says where files lie, so it is no part of the JSON."""
+    """One run: one variant with one seed. `plugins` says where files lie, so it is no part of the JSON.
+
+    `code` holds digests of those plugin files that the run is made of.
+    """
 
     recipe: str
     variant: str
-    seed: NonNegativeInt
+    seed: Seed
     data: DataConfig
     model: Named
     train: TrainConfig
     encoder_weights: EncoderWeights | None = None
+    code: dict[str, str] = {}
     plugins: list[str] = Field(default=[], exclude=True)
 
 
@@ -310,6 +315,7 @@ class Recipe(_Config):
     only: list[str] = []  # the variants to train now; all of them where it is empty
     quick: bool = False
     num_seeds: int | None = None  # what `--seeds` asked for
+    overrides: list[str] = []  # what `--set` asked for
     text: str
 
     def planned(self) -> list[dict[str, Any]]:
@@ -319,6 +325,7 @@ class Recipe(_Config):
                 "name": variant.name,
                 "seeds": variant.seeds,
                 "config": variant.model_dump(mode="json", include={"data", "model", "train"}),
+                **({"code": code} if (code := code_of(variant.data, variant.model, self.plugins)) else {}),
                 **({"winner": variant.winner.model_dump(mode="json")} if variant.winner else {}),
             }
             for variant in self.variants
@@ -335,6 +342,7 @@ class Recipe(_Config):
                 model=variant.model,
                 train=variant.train,
                 encoder_weights=variant.winner.weights.get(str(seed)) if variant.winner else None,
+                code=code_of(variant.data, variant.model, self.plugins),
                 plugins=self.plugins,
             )
             for variant in self.variants

@@ -7,7 +7,7 @@ from typing import Any
 import tomli
 
 from cnnbench.recipe.mistakes import Mistake, RecipeError, nearest
-from cnnbench.recipe.toml_positions import TomlPositions
+from cnnbench.recipe.toml_positions import Mark, TomlPositions
 
 
 def read_text(path: Path) -> str:
@@ -29,8 +29,13 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         start = error.start + 3 * content.startswith(b"\xef\xbb\xbf")
         line = content.count(b"\n", 0, start) + 1
-        message = f"not UTF-8 text (byte {start}, line {line}); save the file in the encoding UTF-8"
-        raise RecipeError([Mistake(str(path), message)]) from None
+        first = content.rfind(b"\n", 0, start) + 1
+        before = content[first:start].decode("utf-8-sig")
+        shown = content[first:].partition(b"\n")[0].decode("utf-8-sig", "replace").rstrip("\r")
+        source = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in shown)
+        message = f"not UTF-8 text (byte {start}); save the file in the encoding UTF-8"
+        mark = Mark(line, len(before) + 1, 1, source)
+        raise RecipeError([Mistake(str(path), message, mark)]) from None
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:

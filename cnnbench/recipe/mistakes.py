@@ -135,8 +135,14 @@ def _many(one: str, several: str, plural: bool) -> str:
     return several if plural else one
 
 
+def _bound(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
 def _range(bounds: list[Any]) -> str:
     words = {"ge": "of at least", "gt": "greater than", "le": "at most", "lt": "less than"}
-    said = [f"{text} {getattr(b, key):g}" for b in bounds for key, text in words.items() if hasattr(b, key)]
+    said = [
+        f"{text} {_bound(getattr(b, key))}" for b in bounds for key, text in words.items() if hasattr(b, key)
+    ]
     meanings = [f", {bound}" for bound in bounds if isinstance(bound, Meaning)]
     return (f" {' and '.join(said)}" if said else "") + "".join(meanings)

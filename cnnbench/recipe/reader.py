@@ -112,6 +112,7 @@ class _Reader:
             checks=checks,
             plugins=check.plugins,
             quick=self.quick,
+            overrides=[override.text for override in self.overrides],
             text=self.text,
         )
 

@@ -31,12 +31,12 @@ class Tuning:
         if self.freeze and epochs == 0:
             raise CnnbenchError(
                 "freeze = true is about training, and train.epochs = 0 trains nothing: leave one of them out"
-            )
+            ).about("train", "epochs")
         if self.unfreeze_epoch is not None and self.unfreeze_epoch > epochs:
             raise CnnbenchError(
                 f"unfreeze_epoch = {self.unfreeze_epoch} comes after the last epoch (train.epochs = "
                 f"{epochs}): take an earlier one, or say freeze = true"
-            )
+            ).about("train", "epochs")
 
     def frozen(self, epoch: int) -> bool:
         """Whether the backbone is held fast in this epoch."""

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench.decisions import decide
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
+from cnnbench.recipe.blame import of_analysis, of_variant
 from cnnbench.running.events import Skipped
 from cnnbench.running.reporting import make_analyses
 from cnnbench.runs import Run, encoder_weights
@@ -40,17 +41,17 @@ def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> l
         if config.variant in tried:
             continue
         tried.add(config.variant)
-        try:
-            choose_precision(config.train.precision, device)
-            dataset = datasets.load(config.data)
-            Loader(dataset, config.data, device, plugins=config.plugins)
+        with of_variant(recipe, config.variant):
+            with about("train", "precision"):
+                choose_precision(config.train.precision, device)
+            with about("data"):
+                dataset = datasets.load(config.data)
+                Loader(dataset, config.data, device, plugins=config.plugins)
             if dataset.test_only and config.train.epochs > 0:
                 raise CnnbenchError(
                     f"data set {dataset.name!r} has test images only, and nothing is trained on those: "
                     "set train.epochs = 0"
-                )
-        except CnnbenchError as error:
-            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+                ).about("train", "epochs")
         notes |= dict.fromkeys(dataset.notes)
     return list(notes)
 
@@ -73,12 +74,10 @@ def check_analyses(recipe: "Recipe", datasets: "Datasets") -> None:
             loader = Loader(dataset, config.data, device, plugins=config.plugins, as_bytes=as_bytes)
             yield Untrained(config.variant, model.eval(), loader)
 
-    for named, analysis in make_analyses(recipe):
+    for number, (_, analysis) in enumerate(make_analyses(recipe)):
         if analysis.needs_check:
-            try:
+            with of_analysis(recipe, number):
                 analysis.check(untrained())
-            except CnnbenchError as error:
-                raise CnnbenchError(f"{recipe.path}: analysis {named!r}: {error}") from error
 
 
 def without_weights(
@@ -101,11 +100,10 @@ def without_weights(
             continue
         tried.add(config.variant)
         dataset = datasets.load(config.data)
-        try:
-            model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
-            begin(model, dataset.classes, encoder_weights(run, config))
-        except WeightsAbsentError as error:
-            found[config.variant] = Skipped(config.variant, str(error))
-        except CnnbenchError as error:
-            raise CnnbenchError(f"{recipe.path}: variant {config.variant!r}: {error}") from error
+        with of_variant(recipe, config.variant), about("model"):
+            try:
+                model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+                begin(model, dataset.classes, encoder_weights(run, config))
+            except WeightsAbsentError as error:
+                found[config.variant] = Skipped(config.variant, str(error))
     return list(found.values())

@@ -25,9 +25,9 @@ def run_recipe(
     data_dir: Path | None = None,
     device: str = "auto",
     fresh: bool = False,
-    jobs: int = 1,
+    jobs: int | None = 1,
 ) -> Reported:
-    """Trains what is missing of a recipe, `jobs` runs at a time, and writes its report.
+    """Trains what is missing of a recipe, `jobs` runs at a time or as many as pay, and writes its report.
 
     Raises CnnbenchError for the user's mistakes, before anything is trained.
     """
@@ -48,7 +48,7 @@ def iterate_recipe(
     device: str = "auto",
     fresh: bool = False,
     command: str = "",
-    jobs: int = 1,
+    jobs: int | None = 1,
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
     from cnnbench.comparison.stages import solve, stage_notes
@@ -84,7 +84,7 @@ def iterate_recipe(
 
 
 def carry_out_all(
-    orders: Sequence[Order], datasets: "Datasets", device: "torch.device", jobs: int
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device", jobs: int | None
 ) -> Iterator[Event]:
     """One run after another, or `jobs` of those that have to be trained at a time."""
     if jobs == 1:
@@ -93,7 +93,7 @@ def carry_out_all(
         return
     import torch
 
-    from cnnbench.running.processes import Workplace, carry_out_at_once
+    from cnnbench.running.processes import Workplace, carry_out_at_once, how_many
 
     to_train = []
     for order in orders:
@@ -101,6 +101,10 @@ def carry_out_all(
             yield from carry_out(order, datasets, device)
         else:
             to_train.append(order)
+    jobs = how_many(len(to_train), device) if jobs is None else jobs
+    if jobs == 1:
+        yield from carry_out_all(to_train, datasets, device, jobs)
+        return
     if not to_train:
         return
     datasets.release()  # each process loads its own, and this one only waits

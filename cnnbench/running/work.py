@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is asked for, the index-th of `total` from 1 on; `fresh` trains a complete one anew."""
+    """A run that is asked for, the index-th of `total` from 1 on; `fresh` trains it anew in any case."""
 
     run: Run
     config: "RunConfig"

@@ -60,6 +60,18 @@ def test_a_cost_nobody_knows_has_no_picture(subject: Callable[..., Subject]) -> 
     assert [figure.name for figure in figures] == ["accuracy_vs_parameters", "accuracy_vs_time"]
 
 
+def test_times_that_vary_between_seeds_have_no_picture(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    seconds = {0: 303.0, 1: 315.0, 2: 1509.0}
+    runs = [make_run("a", seed, [0.1, 0.7], train_seconds=each) for seed, each in seconds.items()]
+    names = [
+        figure.name
+        for figure in AccuracyVsCost().analyse(subject_from([*runs, make_run("b", 0, [0.1, 0.8])]))
+    ]
+    assert names == ["accuracy_vs_parameters", "accuracy_vs_macs"]
+    names = [figure.name for figure in AccuracyVsCost().analyse(subject_from(runs[:2]))]
+    assert "accuracy_vs_time" in names
+
+
 def test_times_of_different_machines_have_no_picture(make_run: MakeRun, subject_from: SubjectFrom) -> None:
     runs = [make_run("a", 0, [0.1, 0.7], device="Xeon"), make_run("b", 0, [0.1, 0.8], device="EPYC")]
     figures = AccuracyVsCost().analyse(subject_from(runs))

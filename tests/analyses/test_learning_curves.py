@@ -1,5 +1,6 @@
 """Learning curves: means and bands by hand, and what the pictures and captions say."""
 
+import json
 import math
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import pytest
 
 from cnnbench.analyses.base import Figure, Subject
 from cnnbench.analyses.learning_curves import LearningCurves, curve_of
+from cnnbench.runs import Run
 
 
 def test_the_range_is_lowest_to_highest_seed() -> None:
@@ -67,6 +69,26 @@ def test_the_caption_says_what_the_band_is(
 ) -> None:
     figures = LearningCurves().analyse(subject({"basic": [[0.1, 0.5]] * num_seeds}))
     assert all(words in figure.caption for figure in figures)
+
+
+@pytest.mark.parametrize(
+    ("smoothed", "said"),
+    [
+        (["basic"], "contains label smoothing (basic), validation loss does not."),
+        (["basic", "wide"], "contains label smoothing, validation loss does not."),
+    ],
+)
+def test_label_smoothing_is_said(
+    make_run: Callable[..., Run], subject_from: Callable[..., Subject], smoothed: list[str], said: str
+) -> None:
+    runs = [make_run(name, 0, [0.1, 0.5]) for name in ("basic", "wide")]
+    for run in runs:
+        config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+        config["train"]["label_smoothing"] = 0.1 if run.path.parent.name in smoothed else 0.0
+        (run.path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    accuracy, loss = LearningCurves().analyse(subject_from(runs))
+    assert "smoothing" not in accuracy.caption
+    assert f"Train loss {said}" in loss.caption
 
 
 def test_diverged_runs_are_named_and_left_out(

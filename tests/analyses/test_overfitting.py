@@ -123,7 +123,7 @@ def test_a_start_far_below_zero_leaves_room_for_the_rest(
     assert isinstance(figure, Figure)
     low, high = figure.figure.axes[0].get_ylim()
     assert -6 < low < -4 < 4 < high < 6
-    assert "A start far below zero leaves the picture." in figure.caption
+    assert "What is far out in the first half leaves the picture." in figure.caption
 
 
 def test_label_smoothing_is_said(make_run: MakeRun, subject_from: SubjectFrom) -> None:

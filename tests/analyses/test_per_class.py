@@ -92,6 +92,19 @@ def test_every_subject_is_coped_with(any_subject: Subject) -> None:
         assert scores.in_report == (len(trained) <= 6)
 
 
+def test_good_scores_get_an_axis_of_their_own_and_little_chance(
+    make_run: MakeRun, subject_from: SubjectFrom
+) -> None:
+    """99 of 100 of each class are right: 1.96 sqrt(0.99 · 0.01 / 100) is 2 points, not the 10 of a coin."""
+    targets = [0] * 100 + [1] * 100
+    predictions = [0] * 99 + [1] + [1] * 99 + [0]
+    run = write_predictions(make_run("v", 0, [0.1, 0.7], classes="ab"), targets, predictions)
+    figure, *_ = PerClass().analyse(subject_from([run]))
+    assert isinstance(figure, Figure)
+    assert "The axis begins at 98 %." in figure.caption
+    assert "moves a recall by up to ±2 points (95 %)." in figure.caption
+
+
 @pytest.mark.parametrize("measure", ["f1", "precision", "recall"])
 def test_the_picture_is_sorted(make_run: MakeRun, subject_from: SubjectFrom, measure: str) -> None:
     # b is found always, a and c in three and two of four

@@ -120,6 +120,26 @@ def test_points_of_equal_cost_stand_side_by_side() -> None:
         if line.get_markersize() == 8.5
     )
     assert all(after - before > 15 for before, after in pairwise(places))
+    said = "side by side: costs within 2 % of each other"
+    assert any(text.get_text().endswith(said) for text in axes.texts)
+
+
+def test_points_of_costs_that_differ_stand_where_they_belong() -> None:
+    """726 and 761 s are 5 % apart, and nothing is moved for the sake of their error bars."""
+    points = [Point(name, cost, 0.9, 0.89, 0.91) for name, cost in (("a", 726.0), ("b", 761.0), ("c", 9.0))]
+    axes = plots.cost_plot(points, x_label="training time (s)").axes[0]
+    drawn = [float(line.get_xdata()[0]) for line in axes.lines if line.get_markersize() == 8.5]
+    assert drawn == [726.0, 761.0, 9.0]
+    assert not any("side by side" in text.get_text() for text in axes.texts)
+
+
+def test_the_front_steps_at_true_costs() -> None:
+    """Where a marker was moved beside another of as good as its cost, the line was not."""
+    known = (("a", 100.0, 0.8), ("b", 101.0, 0.9), ("c", 500.0, 0.95))
+    points = [Point(name, cost, mean, None, None) for name, cost, mean in known]
+    axes = plots.cost_plot(points, x_label="parameters").axes[0]
+    (front,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert [float(x) for x in front.get_xdata()][:3] == [100.0, 101.0, 500.0]
 
 
 def test_names_that_find_no_place_go_into_a_key() -> None:

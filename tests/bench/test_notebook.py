@@ -5,7 +5,9 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from cnnbench.bench import notebook
+from cnnbench.bench import STANDARD, notebook
+from cnnbench.bench.measure import first_seeds
+from cnnbench.recipe import load_recipe
 from cnnbench.recipe.config import Named
 
 CPU = torch.device("cpu")
@@ -34,6 +36,14 @@ def test_augmentation_in_torchvisions_words() -> None:
     ]
     pad, crop, flip, vertical = found
     assert (pad.padding, crop.size, flip.p, vertical.p) == ((2, 2), (32, 32), 0.5, 0.25)  # type: ignore[attr-defined]
+
+
+def test_the_standard_set_goes_through_torchvision_alone() -> None:
+    """A recipe that was read spells every option out; at their defaults they call for nothing else."""
+    for config in first_seeds(load_recipe(STANDARD)):
+        found = notebook.augmentation(config.data.augment, (3, 32, 32))
+        assert len(found) == len(config.data.augment)
+        assert all(type(each).__module__.startswith("torchvision.") for each in found)
 
 
 def test_others_are_albumentations_own() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cnnbench.comparison import Comparison, compare
 from cnnbench.comparison.formats import save, to_csv, to_json, to_markdown, to_rows, to_table
+from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.errors import CnnbenchError
 
 NUM_TEST, NUM_VAL = 1000, 100
@@ -162,6 +163,18 @@ def test_a_better_variant_is_told_apart(tmp_path: Path) -> None:
         "no other variant is both smaller and more accurate than small (1,000 parameters) and large" in text
     )
     assert "One seed" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "text"),
+    [
+        (0.9288, 0.005, "92.9"), (0.9944, 0.0003, "99.44"), (0.0006, 0.001, "0.06"), (0.97, None, "97.0"),
+        (-0.0002, 0.001, "-0.02"), (-0.0002, 0.01, "0.0"), (-0.00002, 0.001, "0.00"),
+    ],
+)  # fmt: skip
+def test_shares_are_as_exact_as_they_are_known(value: float, spread: float | None, text: str) -> None:
+    """In %: two decimals where little varies, and never a zero with a sign."""
+    assert written(KNOWN["test_accuracy"], value, spread) == text
 
 
 def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.comparison.claims import judge
+from cnnbench.comparison.claims import judge, rule
 from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.errors import CnnbenchError
@@ -64,6 +64,7 @@ def test_one_seed_is_said(num_seeds: int, warned: bool) -> None:
     [claim] = judge(comparison(num_seeds), [{"text": "", "better": ["a"], "than": ["b"]}])
     assert ("one seed each" in claim.evidence[0]) is warned
     assert claim.words == ("supported, for these runs alone" if warned else "supported")
+    assert ("For these runs alone" in rule([claim])) is warned
 
 
 def test_claims_of_two_recipes_are_refused() -> None:

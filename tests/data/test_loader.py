@@ -87,6 +87,19 @@ def test_evaluation_keeps_order_and_every_image(dataset: Dataset, split: str) ->
     torch.testing.assert_close(inputs, rows.images[rows.rows].to(torch.float32) / 255)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "as_bytes", "expected"), [(8, False, 32), (200, False, 512), (8, True, 8)]
+)
+def test_smaller_batches_mean_smaller_ones_of_evaluation(
+    dataset: Dataset, batch_size: int, as_bytes: bool, expected: int
+) -> None:
+    """So that less memory is needed everywhere: 4 times the training batch, but 512 at most."""
+    loader = Loader(dataset, config(batch_size=batch_size), CPU, as_bytes=as_bytes)
+    assert loader.eval_batch_size == expected
+    inputs, _ = next(iter(loader.eval_batches(dataset.train)))
+    assert len(inputs) == min(expected, len(dataset.train))
+
+
 def test_normalized_train_split_has_mean_0_and_deviation_1(dataset: Dataset) -> None:
     inputs = torch.cat([inputs for inputs, _ in Loader(dataset, config(), CPU).eval_batches(dataset.train)])
     torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)

@@ -296,6 +296,28 @@ def test_lp_pool_is_safe_at_zero_and_at_the_ends_of_the_range(p: float, learnabl
     assert outputs.flatten()[3].item() == pytest.approx(5 * four_equal, rel=1e-4)
 
 
+@pytest.mark.parametrize("p", [1.0001, 2.0, 1e3])
+@pytest.mark.parametrize(
+    ("dtype", "large"), [(torch.bfloat16, 2e37), (torch.float16, 3e4)], ids=["bf16", "fp16"]
+)
+def test_lp_pool_is_safe_in_16_bits(dtype: torch.dtype, large: float, p: float) -> None:
+    """Zeros, and values whose power no 16 bits hold: L/2, L/4 and L/2 in one window."""
+    layer = LpPool2d(2, p=p).to(dtype)
+    images = torch.zeros(1, 1, 2, 4, dtype=dtype)
+    images[..., 2:] = torch.tensor([[-large / 2, large / 4], [0.0, large / 2]], dtype=dtype)
+    images.requires_grad_()
+    outputs = layer(images)
+    outputs.sum().backward()
+    assert images.grad is not None
+    assert outputs.dtype == dtype
+    zero, norm = outputs.flatten().tolist()
+    assert zero == 0
+    assert large / 2 * 0.99 <= norm <= large / 2 * (2 + 0.5**p) ** (1 / p) * 1.01
+    assert images.grad.isfinite().all()
+    assert (images.grad.abs() <= 1.01).all()
+    assert all(parameter.grad.isfinite() for parameter in layer.parameters() if parameter.grad is not None)
+
+
 def test_equal_largest_values_share_the_gradient() -> None:
     images = torch.ones(1, 1, 2, 2, requires_grad=True)
     LpPool2d(2, p=1000, learnable=False)(images).backward()

@@ -64,6 +64,14 @@ def test_a_block_without_its_last_convolution_is_the_identity(norm: Norm) -> Non
         pytest.param({"norm": "none"}, 2_748_890 - 2 * (16 + 4 * (64 + 128 + 256)), id="no norm"),
         # a mix for each of 6 blocks and the end
         pytest.param({"activation": "swish_leaky"}, 2_748_890 + 7, id="swish_leaky"),
+        # a scale for each output channel of all 16 convolutions
+        pytest.param({"conv": "scaled"}, 2_748_890 + 16 + 5 * (64 + 128 + 256), id="scaled convolutions"),
+        # two linear layers, c to c / 16 and back, at the end of 2 blocks of each width
+        pytest.param(
+            {"attention": "se"},
+            2_748_890 + 2 * sum(2 * c * (c // 16) + c // 16 + c for c in (64, 128, 256)),
+            id="squeeze and excitation",
+        ),
     ],
 )
 def test_num_params_with_options(options: dict[str, Any], expected: int) -> None:

@@ -388,7 +388,13 @@ def with_name(name: str) -> str:
         ),
         pytest.param(with_train('precision = "fp8"'), "4:13", 'one of "auto", "fp32"', id="choice"),
         pytest.param(
-            with_train("seeds = []"), "4:9", "a list of whole numbers of at least 0, 1 or more", id="no seeds"
+            with_train("seeds = []"),
+            "4:9",
+            "a list of whole numbers of at least 0 and at most 4,294,967,295, 1 or more",
+            id="no seeds",
+        ),
+        pytest.param(
+            with_train("seeds = [4294967296]"), "4:10", "at most 4,294,967,295", id="more than torch takes"
         ),
         pytest.param(with_train("seeds = [1, 2, 1]"), "4:9", "the same seed twice", id="a seed twice"),
         pytest.param(
@@ -621,8 +627,8 @@ def test_broken_toml(write: Write, text: str, place: str, source: str) -> None:
     [
         pytest.param(b"", "is empty", id="empty"),
         pytest.param(b"# nothing\n\n", "is empty", id="only a comment"),
-        pytest.param(b"title = 'x'\nquestion = '\xe4'\n", "not UTF-8 text (byte 24, line 2)", id="Latin-1"),
-        pytest.param(GOOD.encode("utf-16"), "not UTF-8 text (byte 0, line 1)", id="UTF-16"),
+        pytest.param(b"title = 'x'\nquestion = '\xe4'\n", ":2:13: not UTF-8 text (byte 24)", id="Latin-1"),
+        pytest.param(GOOD.encode("utf-16"), ":1:1: not UTF-8 text (byte 0)", id="UTF-16"),
     ],
 )
 def test_unreadable_file(write: Write, content: bytes, said: str) -> None:

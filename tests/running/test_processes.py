@@ -7,11 +7,14 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+import torch
 from torch import equal
 
+from cnnbench import memory
 from cnnbench.recipe import Recipe, load_recipe
 from cnnbench.running import iterate_recipe, run_recipe
 from cnnbench.running.events import Event, Failed, Finished, Reported, Started, Working
+from cnnbench.running.processes import how_many
 from cnnbench.runs import Run
 from cnnbench.training import Epoch
 
@@ -70,6 +73,26 @@ def test_runs_are_those_of_one_after_another(recipe: Recipe, tmp_path: Path) -> 
             assert result is not None
             assert result["device"]["at_a_time"] == 2
     assert not active_children()
+
+
+@pytest.mark.parametrize(
+    ("num_runs", "threads", "gib", "expected"),
+    [(6, 2, 20, 2), (1, 2, 20, 1), (0, 2, 20, 1), (30, 16, 100, 16), (30, 16, 10, 3), (6, 2, 1, 1)],
+)
+def test_as_many_as_pay(
+    monkeypatch: pytest.MonkeyPatch, num_runs: int, threads: int, gib: int, expected: int
+) -> None:
+    """One on each core, 3 GiB each, and never more than there are."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: gib * 2**30)
+    assert how_many(num_runs, torch.device("cpu")) == expected
+
+
+def test_auto_is_a_choice(recipe: Recipe, tmp_path: Path) -> None:
+    assert run_recipe(recipe, runs_dir=tmp_path, device="cpu", jobs=None).comparison is not None
+    result = Run(tmp_path / "trial/mlp/seed0").result()
+    assert result is not None
+    assert result["device"]["at_a_time"] == how_many(4, torch.device("cpu"))
 
 
 def test_two_are_in_work_at_a_time(recipe: Recipe, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def end(events: list[Event]) -> Reported:
     ],
 )
 def test_an_analysis_that_names_what_no_variant_has(bench: Bench, analysis: str, message: str) -> None:
-    with pytest.raises(CnnbenchError, match=f"trial.toml: analysis .*{message}"):
+    with pytest.raises(CnnbenchError, match=rf"--set analyses=.*: analysis .*{message}"):
         bench.go(f"analyses=[{analysis}]")
     assert not bench.runs.exists()
 
