@@ -319,11 +319,12 @@ def test_compare_as_json_has_the_agreed_keys(trained: Trained, cnnbench: Command
         assert row["complete"] is True
     # 8x8 pixels, one hidden layer of 8, ten classes: 64*8 + 8 + 8*10 + 10
     assert rows[0]["num_params"] == 610
-    assert done.err.count("picture:") == 2
-    assert {path.name for path in (folder / "runs/comparison").iterdir()} == {
-        "test_accuracy_vs_num_params.png",
-        "test_accuracy_vs_train_seconds.png",
-    }
+    # runs of a tenth of a second may differ too much for a picture of their times, which is said then
+    pictures = {path.name for path in (folder / "runs/comparison").iterdir()}
+    of_time = {"test_accuracy_vs_train_seconds.png"} - pictures
+    assert done.err.count("\npicture:") + done.err.startswith("picture:") == len(pictures)
+    assert ("no picture of training time" in done.err) is bool(of_time)
+    assert pictures | of_time == {"test_accuracy_vs_num_params.png", "test_accuracy_vs_train_seconds.png"}
 
 
 def test_compare_as_csv_and_markdown(trained: Trained, cnnbench: Command) -> None:

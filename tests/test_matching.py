@@ -383,12 +383,12 @@ def test_a_recipe_without_the_one_to_be_like(load: Load) -> None:
     ids=lambda model: model.split('"')[1],
 )
 def test_every_family_with_widths(load: Load, model: str) -> None:
-    """To within 2 % of a network of another family: 77,850 parameters, WRN-10-1's."""
-    original = 'a: name = "wide_resnet", depth = 10, widen_factor = 1'
+    """To within 2 % of a network of another family: WRN-16-4 with its 2,748,890 parameters."""
+    original = 'a: name = "wide_resnet", depth = 16, widen_factor = 4'
     found = solved(load(original, f'b: {model} | match_params = {{like = "a"}}'))["b"]
     assert found.match is not None
-    assert found.match.target_params == 77_850
-    assert abs(found.match.num_params / 77_850 - 1) <= 0.02
+    assert found.match.target_params == 2_748_890
+    assert abs(found.match.num_params / 2_748_890 - 1) <= 0.02
     assert count_params(found.model, (3, 32, 32), 10) == found.match.num_params
 
 

@@ -520,7 +520,7 @@ def test_csv_and_table(tmp_path: Path) -> None:
     columns, body = to_table(comparison)
     assert columns[:5] == ["variant", "seeds", "test accuracy (%)", "", "95 % interval"]
     assert body[0][:5] == ["x|y", "3", "91.0 ± 1.0", "★", "88.5 to 93.5"]
-    assert body[1][2:4] == ["85.1 ± 0.1", ""]
+    assert body[1][2:4] == ["85.10 ± 0.10", ""]
     markdown = to_markdown(comparison)
     assert "| x\\|y | 3 | 91.0 ± 1.0 | ★ |" in markdown
     assert "★ the best mean" in markdown

@@ -87,8 +87,8 @@ def test_a_network_by_name_has_all_its_options(write: Write) -> None:
 
 def test_a_name_alone_is_enough(write: Write) -> None:
     assert encoder_of(write('"wide_resnet"')) == {
-        "name": "wide_resnet", "depth": 16, "widen_factor": 4, "norm": "batch", "activation": "relu",
-        "dropout": 0.0, **NOT_TUNED,
+        "name": "wide_resnet", "depth": 16, "widen_factor": 4, "conv": "standard", "norm": "batch",
+        "activation": "relu", "attention": "none", "dropout": 0.0, **NOT_TUNED,
     }  # fmt: skip
 
 
