@@ -65,7 +65,7 @@ def _caption(
     if len(points) > 1:
         names = ", ".join(points[index].label for index in front)
         text += f" On the Pareto front of {words}, going by the means alone: {names}."
-        text += " Variants whose costs are equal within 2 % are drawn side by side, about where they belong."
+        text += " Markers that would cover each other are drawn side by side, about where they belong."
     if words == "training time":
         text += " Times compare only between runs on the same, otherwise idle, machine."
     return text

@@ -34,7 +34,7 @@ GRID = "#dddddd"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 
-EQUAL_COST = 1.02  # costs that differ by less are as good as equal
+TOO_CLOSE, APART = 12, 18  # pixels between markers that would cover each other, and as they are drawn then
 MARKER_RADIUS, LEADER_FROM = 9, 16  # pixels; a name farther from its marker than the second has a line to it
 LEAST_SPAN = 0.1  # of a linear cost axis, as a share of the highest cost
 
@@ -188,8 +188,8 @@ def cost_plot(
 ) -> "MplFigure":
     """Accuracy (fractions, drawn in %) with intervals against a cost, and the Pareto front as a step line.
 
-    The cost axis is logarithmic where the costs span more than a factor of 3; costs that differ by less than
-    EQUAL_COST are drawn side by side. Without `styles` the points take them in order.
+    The cost axis is logarithmic where the costs span more than a factor of 3; markers that would
+    cover each other are drawn side by side. Without `styles` the points take them in order.
     """
     figure, (axes,) = new_figure()
     styles = styles or [style_of(index) for index in range(len(points))]
@@ -223,7 +223,7 @@ def cost_plot(
         )  # fmt: skip
         notes.append("dashed: Pareto front (nothing cheaper is as accurate)")
     if shown != costs:
-        notes.append(f"side by side: costs within {100 * (EQUAL_COST - 1):.0f} % of each other")
+        notes.append("side by side: nearly equal costs")
     if notes:
         note_above(axes, "    ".join(notes))
     _label_points(axes, points, list(zip(shown, means, strict=True)), styles, steps)
@@ -237,27 +237,23 @@ def _accuracy_range(points: Sequence[CostPoint]) -> tuple[float, float]:
 
 
 def _set_apart(axes: "Axes", costs: Sequence[float], means: Sequence[float]) -> list[float]:
-    """The costs, those that are as good as equal moved apart so that no error bar hides another."""
-    order = sorted(range(len(costs)), key=lambda index: costs[index])
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and costs[index] <= EQUAL_COST * costs[groups[-1][0]]:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    if len(groups) == len(costs):
-        return list(costs)
+    """The costs, those moved apart whose markers or error bars would cover each other."""
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # fixes the layout, so that pixels mean something
     pixels = axes.transData.transform(list(zip(costs, means, strict=True)))
     area = axes.get_window_extent()
+    groups: list[list[int]] = []
+    for index in sorted(range(len(costs)), key=lambda index: costs[index]):
+        if groups and pixels[index, 0] - pixels[groups[-1][-1], 0] < TOO_CLOSE:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
     shown = list(costs)
     for group in groups:
-        if len(group) == 1:
-            continue
-        moved = spread([float(pixels[index, 0]) for index in group], 18, area.x0, area.x1)
-        places = [(x, float(pixels[index, 1])) for x, index in zip(moved, group, strict=True)]
-        for index, (x, _) in zip(group, axes.transData.inverted().transform(places), strict=True):
-            shown[index] = float(x)
+        if len(group) > 1:
+            moved = spread([float(pixels[index, 0]) for index in group], APART, area.x0, area.x1)
+            places = [(x, float(pixels[index, 1])) for x, index in zip(moved, group, strict=True)]
+            for index, (x, _) in zip(group, axes.transData.inverted().transform(places), strict=True):
+                shown[index] = float(x)
     return shown
 
 
