@@ -1,104 +1,24 @@
-"""Gradients by layer and epoch: whether the signal of the loss reaches the first layers.
+"""Gradients by layer and epoch: whether the signal of the loss reaches the first layers."""
 
-What is judged is a layer's mean absolute gradient against that of the last layer at the same epoch. The
-last layer is the measure because it has its gradient from the loss at first hand: that of cross entropy by
-a logit is at most 1, whatever the depth. On the way back the gradient is multiplied layer by layer (Bengio,
-Simard and Frasconi 1994; Glorot and Bengio 2010). The median or the largest layer would not do: where
-gradients shrink by one factor at each layer, the last layers are far above the median and explode by that
-measure; and where one layer explodes, all others vanish beside the largest.
-
-A layer's gradient vanishes where it is zero or below 1/1000 of the last layer's, and explodes where it is
-above 1000 times that, or not finite. The layers of a network that trains well can differ by factors of 10
-to 100, since their weights are scaled differently and used at many places or at one: 1000 is beyond that.
-"""
-
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import Curve, curve_of, draw_curve
-from cnnbench.runs import DamagedError, Run
+from cnnbench.analyses.gradient_pictures import MEASURES, MOST_LINES, draw_layers, draw_trend
+from cnnbench.analyses.gradients import (
+    FACTOR,
+    RULE,
+    Gradients,
+    State,
+    Value,
+    geometric_mean,
+    gradients_of,
+    values_of,
+)  # fmt: skip
+from cnnbench.runs import DamagedError
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as MplFigure
-
-FACTOR = 1000.0
-RULE = (
-    f"A layer's gradient vanishes where its mean absolute value is zero or below 1/{FACTOR:g} of the last "
-    f"layer's at that epoch, and explodes where it is above {FACTOR:g} times that or not finite; factors of "
-    "10 to 100 between layers are ordinary."
-)
-MEASURES = {"mean_abs": "mean absolute gradient", "norm": "norm of the gradient"}
 MOST_PER_PICTURE = 6
-MOST_NAMED = 24  # layers whose names fit below a panel of half the width
-MOST_MARKED = 16  # layers whose points do not run into each other
-MOST_LINES = 12  # epochs that can be told apart in a panel
 MOST_ROWS = 60  # of a table that is printed in the report
-
-State = Literal["ordinary", "vanishes", "explodes"]
-Value = float | None  # None: it was not finite
-
-
-def state_of(value: Value, last: Value) -> State:
-    """The rule of this module for a layer's mean absolute gradient, given the last layer's.
-
-    Where the last layer's is zero or not finite, no ratio exists: only the value itself is judged.
-    """
-    if value is None:
-        return "explodes"
-    if value == 0:
-        return "vanishes"
-    if not last:
-        return "ordinary"
-    if value < last / FACTOR:
-        return "vanishes"
-    return "explodes" if value > FACTOR * last else "ordinary"
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """exp of the mean of the logarithms; all values must be above zero."""
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What one run's probes measured: values by epoch and layer, layers in the order of the model."""
-
-    run: Run
-    layers: list[str]
-    mean_abs: dict[int, dict[str, Value]]
-    norm: dict[int, dict[str, Value]]
-
-    @property
-    def last_epoch(self) -> int:
-        return max(self.mean_abs)
-
-    def ratio(self, epoch: int) -> Value:
-        """Mean absolute gradient of the first layer over that of the last; None where it has no meaning."""
-        first, last = (self.mean_abs[epoch].get(layer) for layer in (self.layers[0], self.layers[-1]))
-        return first / last if first and last else None
-
-    def states(self, epoch: int) -> dict[str, State]:
-        """The rule, for each layer."""
-        values = self.mean_abs[epoch]
-        last = values.get(self.layers[-1])
-        return {layer: state_of(values[layer], last) for layer in self.layers if layer in values}
-
-
-def gradients_of(run: Run) -> Gradients | None:
-    """The gradients that a run recorded; None where it recorded none. Raises DamagedError."""
-    rows = [row for row in run.probes() if row.get("gradients")]
-    if not rows:
-        return None
-    mean_abs, norm = (
-        {row["epoch"]: {layer: each.get(key) for layer, each in row["gradients"].items()} for row in rows}
-        for key in ("mean_abs", "norm")
-    )
-    return Gradients(run, list(rows[0]["gradients"]), mean_abs, norm)
 
 
 class GradientFlow(Analysis):
@@ -130,7 +50,7 @@ class GradientFlow(Analysis):
                 "epoch (0 is the untrained model): at 1 both are alike, far below it little of the loss "
                 f"reaches the first layer. Dotted, where in view: 1/{FACTOR:g}, below which it vanishes, and "
                 f"{FACTOR:g}, above which it explodes." + _seeds_note(found, "bands") + note,
-                figure=_draw_trend(found, styles),
+                figure=draw_trend(found, styles),
             )
         yield _summary(subject, found, note)
         if found:
@@ -166,7 +86,7 @@ def _figures(found: Mapping[str, Sequence[Gradients]], note: str) -> Iterator[Fi
         for value in values.values()
     )
     for measure, words in MEASURES.items():
-        scale = _limits([_values(run, measure) for runs in found.values() for run in runs])
+        scale = _limits([values_of(run, measure) for runs in found.values() for run in runs])
         for number, shown in enumerate(portions, start=1):
             which = f" ({number} of {len(portions)})" if len(portions) > 1 else ""
             part = f"_{number}" if len(portions) > 1 else ""
@@ -184,13 +104,8 @@ def _figures(found: Mapping[str, Sequence[Gradients]], note: str) -> Iterator[Fi
                 + _seeds_note(found, "the band, of the last epoch,")
                 + (" Where a line has a gap, the gradient was zero or not finite." if gaps else "")
                 + note,
-                figure=_draw_layers({name: found[name] for name in shown}, measure, scale),
+                figure=draw_layers({name: found[name] for name in shown}, measure, scale),
             )
-
-
-def _values(gradients: Gradients, measure: str) -> dict[int, dict[str, Value]]:
-    values: dict[int, dict[str, Value]] = getattr(gradients, measure)
-    return values
 
 
 def _limits(measured: Sequence[Mapping[int, Mapping[str, Value]]]) -> tuple[float, float]:
@@ -297,127 +212,3 @@ def _epochs(runs: Sequence[Gradients], layer: str, state: State) -> str | None:
         else:
             spans.append([epoch, epoch])
     return ", ".join(str(low) if low == high else f"{low}–{high}" for low, high in spans) or None
-
-
-def _chosen(epochs: Sequence[int]) -> list[int]:
-    """The epochs, or as many of them as can be told apart, first and last among them."""
-    if len(epochs) <= MOST_LINES:
-        return list(epochs)
-    step = (len(epochs) - 1) / (MOST_LINES - 1)
-    return [epochs[round(index * step)] for index in range(MOST_LINES)]
-
-
-def _course(
-    runs: Sequence[Gradients], measure: str, epoch: int
-) -> tuple[list[float], list[float], list[float]]:
-    """Geometric mean, lowest and highest over seeds for each layer; NaN where no seed has a value above 0."""
-    mean, low, high = [], [], []
-    for layer in runs[0].layers:
-        found = [_values(run, measure).get(epoch, {}).get(layer) for run in runs]
-        values = [value for value in found if value] or [math.nan]
-        mean.append(geometric_mean(values))
-        low.append(min(values))
-        high.append(max(values))
-    return mean, low, high
-
-
-def _draw_layers(
-    found: Mapping[str, Sequence[Gradients]], measure: str, limits: tuple[float, float]
-) -> "MplFigure":
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
-    from matplotlib.ticker import MaxNLocator, NullLocator
-
-    columns = 1 if len(found) == 1 else 2
-    rows = math.ceil(len(found) / columns)
-    figure, grid = plots.new_figure(rows, columns, height=0.6 + 3.1 * rows)
-    last = max(run.last_epoch for runs in found.values() for run in runs)
-    # the light end of the map cannot be seen on white
-    seen = colormaps["viridis"]([0.88 * step / 255 for step in range(256)])
-    shades = LinearSegmentedColormap.from_list("epochs", seen)
-    scale = ScalarMappable(Normalize(0, max(last, 1)), shades)
-    names = plots.short_names(list(found), 48 if columns == 1 else 26)
-    for place, (axes, runs, name) in enumerate(zip(grid, found.values(), names, strict=False)):
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(*limits)
-        _draw_variant(axes, runs, measure, lambda epoch: shades(epoch / max(last, 1)))
-        axes.set_title(name, fontsize=plots.TEXT_SIZE, color=plots.INK, loc="left", fontweight="bold")
-        _name_layers(axes, runs[0].layers)
-        if place % columns:
-            axes.tick_params(labelleft=False)
-        else:
-            plots.label_axes(axes, "", MEASURES[measure])
-    for axes in grid[len(found) :]:
-        axes.set_visible(False)
-    if last:
-        bar = figure.colorbar(scale, ax=grid, location="right", shrink=1 / rows, aspect=30, pad=0.02)
-        bar.set_label("epoch", fontsize=plots.TEXT_SIZE, color=plots.INK)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        bar.ax.tick_params(labelsize=plots.SMALL_SIZE, colors=plots.INK, length=0)
-        bar.outline.set_visible(False)
-    return figure
-
-
-def _draw_variant(
-    axes: "Axes",
-    runs: Sequence[Gradients],
-    measure: str,
-    color_of: Callable[[int], tuple[float, float, float, float]],
-) -> None:
-    epochs = sorted({epoch for run in runs for epoch in run.mean_abs})
-    places = list(range(len(runs[0].layers)))
-    for epoch in _chosen(epochs):
-        mean, low, high = _course(runs, measure, epoch)
-        color = color_of(epoch)
-        is_last = epoch == epochs[-1]
-        if is_last and len(runs) > 1:
-            axes.fill_between(places, low, high, color=color, alpha=0.25, linewidth=0, zorder=1)
-        axes.plot(
-            places, mean, color=color, linewidth=2.2 if is_last else 1.2, zorder=3 if is_last else 2,
-            linestyle=(0, (4, 2)) if epoch == 0 else "-",
-            marker="o" if len(places) <= MOST_MARKED else None, markersize=3,
-        )  # fmt: skip
-
-
-def _name_layers(axes: "Axes", layers: Sequence[str]) -> None:
-    """Names all layers, or as many as fit, the last among them."""
-    step = math.ceil(len(layers) / MOST_NAMED)
-    places = range((len(layers) - 1) % step, len(layers), step)
-    names = plots.short_names([layers[place] for place in places], 24)
-    axes.set_xticks(places, names, fontsize=7.0, rotation=90)
-    axes.set_xlim(-0.5, max(len(layers) - 0.5, 0.5))
-
-
-def _draw_trend(found: Mapping[str, Sequence[Gradients]], styles: Mapping[str, plots.Style]) -> "MplFigure":
-    from matplotlib.ticker import MaxNLocator, NullLocator
-
-    figure, (axes,) = plots.new_figure(height=max(plots.HEIGHT, 1.2 + 0.22 * len(found)))
-    plots.label_axes(axes, "epoch", "mean absolute gradient, first / last layer")
-    curves = {name: curve for name, runs in found.items() if (curve := _ratio_curve(runs)).epochs}
-    seen = [1.0, 1 / FACTOR, *(value for curve in curves.values() for value in (*curve.low, *curve.high))]
-    low, high = min(seen) / 2, 2 * max(seen)
-    axes.set_yscale("log")
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(low, high)
-    for name, curve in curves.items():
-        draw_curve(axes, curve, styles[name])
-    for level in (1 / FACTOR, FACTOR):
-        if low < level < high:
-            axes.axhline(level, color=plots.INK, linewidth=1, linestyle=":", zorder=1)
-    axes.axhline(1, color="#999999", linewidth=1, zorder=1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    plots.label_ends(
-        axes, [(curve.epochs[-1], curve.mean[-1], name, styles[name]) for name, curve in curves.items()]
-    )
-    return figure
-
-
-def _ratio_curve(runs: Sequence[Gradients]) -> Curve:
-    """First against last layer by epoch: geometric mean, lowest and highest of the seeds with a ratio."""
-    ratios = [{epoch: ratio for epoch in run.mean_abs if (ratio := run.ratio(epoch))} for run in runs]
-    logarithms = [{epoch: math.log(ratio) for epoch, ratio in each.items()} for each in ratios]
-    curve = curve_of(logarithms, "range")
-    mean, low, high = ([math.exp(value) for value in each] for each in (curve.mean, curve.low, curve.high))
-    return Curve(curve.epochs, mean, low, high, curve.num_seeds)

@@ -19,7 +19,8 @@ from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.index_ranges import Range
 from cnnbench.models.origins import Axis, Origin
-from cnnbench.models.tracing import Tracing, tensors_in
+from cnnbench.models.tracing import Tracing
+from cnnbench.models.tracing_rules import tensors_in
 from cnnbench.recipe.config import Named
 
 

@@ -9,13 +9,8 @@ import torch
 from torch import nn
 
 from cnnbench.analyses.base import Figure, Subject, Table
-from cnnbench.analyses.gradient_flow import (
-    GradientFlow,
-    State,
-    geometric_mean,
-    gradients_of,
-    state_of,
-)
+from cnnbench.analyses.gradient_flow import GradientFlow
+from cnnbench.analyses.gradients import State, geometric_mean, gradients_of, state_of
 from cnnbench.models.cnn import CNN
 from cnnbench.models.resnet import ResNet
 from cnnbench.precision import choose_precision
