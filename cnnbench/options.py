@@ -17,7 +17,8 @@ Counts = Annotated[list[Count], Field(min_length=1)]
 Widths = list[Count]  # may be empty
 PER_STAGE = "one for each stage"  # marks lists that must be of one length
 StageCounts = Annotated[list[Count], Field(min_length=1), PER_STAGE]
-CommonSize = Annotated[Count, Meaning("the height and width in pixels to which every image is resized")]
+ImageSize = Annotated[int, Field(ge=1, le=4096)]
+CommonSize = Annotated[ImageSize, Meaning("the height and width in pixels to which every image is resized")]
 ENCODER = "a network that puts out features of several sizes"  # marks options that are one
 Encoder = Annotated[dict[str, Any] | str, ENCODER]  # as a recipe gives it: `build_model` makes a module of it
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

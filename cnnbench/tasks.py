@@ -150,6 +150,11 @@ def check_task(
             f"the data has a class for each image, but the model puts out {output}: take data with masks, "
             "or a model for classification"
         ).about("model")
+    if output_shape[0] != num_classes:
+        raise CnnbenchError(
+            f"the model puts out {output_shape[0]:,} logits, but the data has {num_classes:,} classes: one "
+            "for each is needed"
+        ).about("model")
     if config.loss is not None:
         raise CnnbenchError(
             "train.loss is for data with masks; a classification is trained with cross entropy"

@@ -142,6 +142,24 @@ def test_a_batch_norm_of_single_values_is_refused(tmp_path: Path) -> None:
         describe_plan(recipe(tmp_path, normed), tmp_path)
 
 
+def test_a_model_of_the_users_own_with_too_few_outputs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, in_shape, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.head = nn.Linear(64, 3)\n"
+        "    def forward(self, inputs):\n"
+        "        return self.head(inputs.flatten(1))\n"
+        'MODELS = {"own": Own}\n',
+        encoding="utf-8",
+    )
+    text = 'plugins = ["own.py"]\ndata = {name = "digits"}\n[[variants]]\nname = "a"\nmodel = "own"\n'
+    said = r"two\.toml:5:9: variant 'a': the model puts out 3 logits, but the data has 10 classes"
+    with pytest.raises(CnnbenchError, match=said):
+        describe_plan(recipe(tmp_path, text), tmp_path)
+
+
 def test_what_is_wrong_with_several_variants_is_told_at_once(tmp_path: Path) -> None:
     wrong = TEXT.replace('{name = "wide_resnet"}', '{name = "wide_resnet", depth = 17}')
     wrong = wrong.replace("[data]", "limits = {max_params = 1}\n[data]")

@@ -142,6 +142,11 @@ class Comparison:
 
     def _conclude(self, recipe: str, rows: list[Row]) -> Iterator[str]:
         best, measured = self.best(recipe), _measured(rows)
+        if "+quick" in recipe and best is not None:
+            yield (
+                "A trial in reduced form (--quick: 2 epochs, 2,000 images, one seed), which shows that "
+                "everything runs: what follows is no answer to the question."
+            )
         if best is None:
             yield f"No {self.metric.label} has been measured yet."
             return

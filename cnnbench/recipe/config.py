@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cnnbench.options import Count, DropRate, NonNegative, NonNegativeInt, Positive, Seed
+from cnnbench.options import Count, DropRate, ImageSize, NonNegative, NonNegativeInt, Positive, Seed
 from cnnbench.recipe.code import code_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -47,7 +47,7 @@ class DataConfig(_Config):
     val_size: Count | None = None
     limit: Count | None = None
     classes: ClassNames | None = None
-    image_size: Count | None = None
+    image_size: ImageSize | None = None
     augment: list[Named] = []
     normalize: bool = True
 

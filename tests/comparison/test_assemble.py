@@ -177,6 +177,13 @@ def test_shares_are_as_exact_as_they_are_known(value: float, spread: float | Non
     assert written(KNOWN["test_accuracy"], value, spread) == text
 
 
+def test_a_reduced_form_is_no_answer(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a+quick").add("small", [850]).add("large", [930])
+    first, *_ = compare([tmp_path]).conclusions()
+    assert first.startswith("A trial in reduced form (--quick: 2 epochs, 2,000 images, one seed)")
+    assert first.endswith("no answer to the question.")
+
+
 def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a")
     runs.add("small", [900, 912, 905]).add("large", [911, 903, 909], num_params=9000, hard_first=40)

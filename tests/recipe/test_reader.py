@@ -375,6 +375,9 @@ def with_name(name: str) -> str:
             with_train("epochs = true"), "4:10", "a whole number of at least 0, found true", id="true epochs"
         ),
         pytest.param(
+            with_data("image_size = 4097"), "3:14", "and at most 4,096, found 4097", id="image size"
+        ),
+        pytest.param(
             with_data("batch_size = 0"), "3:14", "a whole number of at least 1, found 0", id="batch size 0"
         ),
         pytest.param(
