@@ -90,7 +90,7 @@ def test_every_subject_is_coped_with(any_subject: Subject, monkeypatch: pytest.M
 
 def test_times_are_those_of_the_model(slow: Callable[..., Subject]) -> None:
     subject = slow(a={"call": 0.004}, b={"image": 0.002})
-    figure, table = Inference(max_batch_size=8, budget_seconds=0.4).analyse(subject)
+    figure, table = Inference(max_batch_size=8, budget_seconds=1.2).analyse(subject)
     assert isinstance(figure, Figure)
     assert isinstance(table, Table)
     per_call, per_image = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
