@@ -226,10 +226,8 @@ def test_path_and_size_must_be_said(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as refused:
         load_recipe(file)
     size, path = sorted(str(refused.value).split("\n\n"))
-    assert (
-        f"{file}:2:1: image_size is missing: expected a whole number of at least 1 and at most 4,096, the height"
-        in size
-    )
+    bounds = "a whole number of at least 1 and at most 4,096"
+    assert f"{file}:2:1: image_size is missing: expected {bounds}, the height" in size
     assert f"{file}:2:1: path is missing: expected text in quotes" in path
 
 
