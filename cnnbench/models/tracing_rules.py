@@ -95,7 +95,7 @@ def _adaptive_pooling(call: Call) -> Origin:
 
 def _interpolation(call: Call) -> Origin:
     kinds = {"nearest_exact": "nearest-exact", "nearest": "nearest", "linear": "linear", "cubic": "cubic"}
-    mode = [mode for part, mode in kinds.items() if part in call.name][0]  # noqa: RUF015
+    mode, *_ = (mode for part, mode in kinds.items() if part in call.name)  # the first that fits
     corners = bool(call.given.get("align_corners"))
     old, new = call.given["self"].shape[2:], call.shape[2:]
     scales = [call.given.get(name) for name in (["scales"] if len(old) == 1 else ["scales_h", "scales_w"])]

@@ -87,13 +87,17 @@ def carry_out_all(
     orders: Sequence[Order], datasets: "Datasets", device: "torch.device", jobs: int | None
 ) -> Iterator[Event]:
     """One run after another, or `jobs` of those that have to be trained at a time."""
+    if jobs is None:
+        from cnnbench.running.processes import how_many
+
+        jobs = how_many(sum(order.decide().action != "reuse" for order in orders), device)
     if jobs == 1:
         for order in orders:
             yield from carry_out(order, datasets, device)
         return
     import torch
 
-    from cnnbench.running.processes import Workplace, carry_out_at_once, how_many
+    from cnnbench.running.processes import Workplace, carry_out_at_once
 
     to_train = []
     for order in orders:
@@ -101,10 +105,6 @@ def carry_out_all(
             yield from carry_out(order, datasets, device)
         else:
             to_train.append(order)
-    jobs = how_many(len(to_train), device) if jobs is None else jobs
-    if jobs == 1:
-        yield from carry_out_all(to_train, datasets, device, jobs)
-        return
     if not to_train:
         return
     datasets.release()  # each process loads its own, and this one only waits
