@@ -236,7 +236,7 @@ def resolve(target: str) -> Any:
         sys.modules[private] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script without a guard may end in sys.exit()
             del sys.modules[private]
             raise CnnbenchError(f"{module_name} failed on import: {type(error).__name__}: {error}") from error
     return getattr(sys.modules[private], name)

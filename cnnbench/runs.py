@@ -69,7 +69,11 @@ class Run:
 
     def history(self) -> list[Row]:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
-        return read_rows(self.path / "history.jsonl")
+        path = self.path / "history.jsonl"
+        rows = read_rows(path)
+        for number, row in enumerate(rows, 1):
+            check_numbers(path, row, f"line {number}: ")
+        return rows
 
     def probes(self) -> list[Row]:
         """What was measured of the model at each epoch (see `cnnbench.probes`); nothing in runs of old."""
@@ -85,6 +89,7 @@ class Run:
         measured = isinstance(result.get("metrics"), dict)
         if result.get("status") not in ("complete", "diverged") or not measured:
             raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
+        check_numbers(path, result["metrics"], "metrics: ")
         return result
 
     def predictions(self) -> "Predictions":
@@ -295,6 +300,13 @@ def read_rows(path: Path) -> list[Row]:
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DamagedError(f"{path}: expected a JSON object in each line")
     return rows
+
+
+def check_numbers(path: Path, values: Mapping[str, Any], where: str) -> None:
+    """Raises DamagedError where one of them is neither a number nor None."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise DamagedError(f"{path}: {where}expected a number for {name!r}, found {json.dumps(value)}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -226,6 +226,13 @@ def test_resolve_says_why_a_plugin_fails(file: str) -> None:
             catalog.resolve(f"{file}:Own")
 
 
+def test_a_plugin_that_ends_the_program_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text("import sys\nclass A: ...\nsys.exit(3)\n")
+    with pytest.raises(CnnbenchError, match=r"script\.py failed on import: SystemExit: 3"):
+        catalog.resolve(f"{path}:A")
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind, table in catalog.KINDS.items() for name in table], ids="-".join
 )

@@ -251,8 +251,10 @@ def test_best_weights_are_plain_safetensors(finished: Run) -> None:
         ('{"epoch": 2, "tr', "Unterminated string"),
         ("\0\0\0\0", "Expecting value"),
         ("3\n", "a JSON object in each line"),
+        ('{"epoch": 2, "lr": "0.1"}\n', "line 3: expected a number for 'lr', found \"0.1\""),
+        ('{"epoch": 2, "val_accuracy": true}\n', "line 3: expected a number for 'val_accuracy', found true"),
     ],
-    ids=["cut", "zeros", "no object"],
+    ids=["cut", "zeros", "no object", "a text for a number", "a truth for a number"],
 )
 def test_a_history_with_a_broken_last_line_is_damaged(finished: Run, last: str, what: str) -> None:
     with (finished.path / "history.jsonl").open("a") as file:
@@ -263,7 +265,19 @@ def test_a_history_with_a_broken_last_line_is_damaged(finished: Run, last: str, 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "null", '"complete"', "{}", '{"status": "complete"}', '{"metrics": {}}', "\xff"],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"complete"',
+        "{}",
+        '{"status": "complete"}',
+        '{"metrics": {}}',
+        "\xff",
+        '{"status": "complete", "metrics": {"test_accuracy": "0.9"}}',
+        '{"status": "complete", "metrics": {"test_accuracy": {}}}',
+    ],
 )
 def test_what_is_no_result_never_passes_for_one(finished: Run, content: str) -> None:
     (finished.path / "result.json").write_bytes(content.encode("latin-1"))

@@ -128,7 +128,10 @@ def _read_variant(directory: Path, variant: VariantMeasurements) -> None:
             else:
                 _read_run(Run(directory / f"seed{seed}"), result, variant)
         except DamagedError as error:
-            variant.problems.append(f"seed {seed} does not count: {error}")
+            path = directory / f"seed{seed}"
+            variant.problems.append(
+                f"seed {seed} does not count: {error}; move {path} away and run the recipe again"
+            )
     if missing:
         variant.problems.append(f"{_seeds(missing)} not finished; run the recipe again to complete it")
     extra = sorted(

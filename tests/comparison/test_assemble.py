@@ -332,6 +332,7 @@ def test_a_damaged_file_is_named_and_the_run_does_not_count(tmp_path: Path, file
     assert (row.num_seeds, row.complete) == (2, False)
     assert len(row.problems) == 1
     assert row.problems[0].startswith(f"seed 1 does not count: {path}")
+    assert row.problems[0].endswith(f"; move {path.parent} away and run the recipe again")
     assert row.measured is not None
     assert row.measured.mean == pytest.approx(0.91)
 
