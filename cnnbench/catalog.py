@@ -48,6 +48,7 @@ MODELS = {
     "resnet": "cnnbench.models.resnet:ResNet",
     "wide_resnet": "cnnbench.models.wide_resnet:WideResNet",
     "conv_stack": "cnnbench.models.conv_stack:ConvStack",
+    "whitened_cnn": "cnnbench.models.whitened_cnn:WhitenedCNN",
     "unet": "cnnbench.models.unet:UNet",
 }
 LIBRARY_MODEL = "cnnbench.models.pretrained:Pretrained"  # timm/NAME and torchvision/NAME
@@ -81,6 +82,7 @@ AUGMENTATIONS = {
     "RandomCrop": "cnnbench.data.augment:RandomCrop",
     "HorizontalFlip": "cnnbench.data.augment:HorizontalFlip",
     "VerticalFlip": "cnnbench.data.augment:VerticalFlip",
+    "AlternatingFlip": "cnnbench.data.augment:AlternatingFlip",
 }
 ANALYSES = {
     "learning_curves": "cnnbench.analyses.learning_curves:LearningCurves",
@@ -92,6 +94,7 @@ ANALYSES = {
     "per_class": "cnnbench.analyses.per_class:PerClass",
     "predicted_examples": "cnnbench.analyses.predicted_examples:PredictedExamples",
     "stability": "cnnbench.analyses.stability:Stability",
+    "time_to_accuracy": "cnnbench.analyses.time_to_accuracy:TimeToAccuracy",
     "gradient_flow": "cnnbench.analyses.gradient_flow:GradientFlow",
     "activations": "cnnbench.analyses.activations:Activations",
     "feature_maps": "cnnbench.analyses.feature_maps:FeatureMaps",

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.inference import BATCH_SIZE, MASKS_BATCH_SIZE, measure_inference
-from cnnbench.models import begin, build_model, takes_bytes
+from cnnbench.models import begin, build_model, fit_to, takes_bytes
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
@@ -68,14 +69,22 @@ JobEvent = Resumed | Damaged | Step | Remark | Epoch
 
 
 def train_run(
-    run: Run, config: RunConfig, dataset: Dataset, device: torch.device, *, at_a_time: int = 1
+    run: Run,
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    at_a_time: int = 1,
+    load_seconds: float = 0.0,
 ) -> Iterator[JobEvent]:
     """Trains the run from its last good state, or from the start, and finishes it.
 
-    `at_a_time` is how many runs share the machine, which the result says. Every epoch is on disk when its
+    `at_a_time` is how many runs share the machine, which the result says; `load_seconds` is how long it took
+    to load the data, which counts as time of the run. Every epoch is on disk when its
     row is yielded. A diverged run is finished too, with that as its status. Raises OutOfMemoryError with a
     batch size to try.
     """
+    began = perf_counter() - load_seconds
     precision = choose_precision(config.train.precision, device)
     memory.reset_peak(device)
     doing = "for the model alone; take a smaller one"
@@ -92,7 +101,8 @@ def train_run(
         size = loader.batch_size
         advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
         doing = f"at batch size {size}; {advice}"
-        state = TrainingState(model, config.train, precision)
+        fit_to(model, lambda: loader.begin_inputs(config.seed))
+        state = TrainingState(model, config.train, precision, began)
         with threads_for(summary.macs * loader.batch_size):
             conditions = conditions_of(precision, device)
             share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any, cast
 
@@ -47,7 +47,9 @@ class Epoch:
     """One row of the history. Row 0 is the untrained model: it has no lr and no train values.
 
     Train values are averages over the epoch's augmented batches while the weights change. Measures beside
-    accuracy are in `more`, by their column's name (`val_iou`); `measure` is the one that leads.
+    accuracy are in `more`, by their column's name (`val_iou`); `measure` is the one that leads. Since the
+    row before, or since the run was begun, `wall_seconds` went by, also with what is neither training nor
+    validation.
     """
 
     epoch: int
@@ -62,6 +64,7 @@ class Epoch:
     val_seconds: float
     images_per_second: float | None
     peak_memory_mib: float
+    wall_seconds: float | None = None
     measure: str = "accuracy"
     more: dict[str, float] = field(default_factory=dict)
 
@@ -105,8 +108,12 @@ class Evaluation:
 class TrainingState:
     """All that training changes, so that it can be saved after an epoch and go on from there."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, precision: Precision) -> None:
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, precision: Precision, began: float | None = None
+    ) -> None:
+        """`began`: when the run was begun, by perf_counter; by default now."""
         self.model = model
+        self.clock = perf_counter() if began is None else began
         make_optimizer = catalog.resolve(catalog.OPTIMIZERS[config.optimizer.name])
         groups = parameters_by_lr(model)
         self.lr_factors = [factor for factor, _ in groups]  # one for each group of the optimizer
@@ -127,6 +134,8 @@ class TrainingState:
 
         Best is by the measure that leads (validation accuracy or IoU), then by loss.
         """
+        before, self.clock = self.clock, perf_counter()
+        row = replace(row, wall_seconds=self.clock - before)
         self.rows.append(row)
         self.probes.append(measured)
         best = self.rows[self.best_epoch]
@@ -179,7 +188,7 @@ def fit(
         if config.epochs or not loader.as_bytes:  # else a published network as it is
             measured = probe(state.model, loader, precision, row.epoch, task.loss)
         state.add(row, measured)
-        yield row
+        yield state.rows[-1]
     with reused_features(state.model, loader, precision, at_a_time) as (batches, remark):
         if remark is not None:
             yield Remark(remark)

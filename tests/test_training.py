@@ -120,7 +120,7 @@ def history(dataset: Dataset) -> list[Epoch]:
 def test_a_row_has_the_fields_of_the_history_in_order(history: list[Epoch]) -> None:
     fields = (
         "epoch step lr train_loss train_accuracy val_loss val_accuracy num_images "
-        "train_seconds val_seconds images_per_second peak_memory_mib"
+        "train_seconds val_seconds images_per_second peak_memory_mib wall_seconds"
     )
     assert " ".join(history[0].as_row()) == fields
 

@@ -110,7 +110,7 @@ class Subject:
         """
         import torch
 
-        from cnnbench.models import begin, build_model
+        from cnnbench.models import begin, build_model, fit_to
         from cnnbench.trained import load_trained
 
         config = self.config(run)
@@ -121,6 +121,7 @@ class Subject:
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
         begin(model, dataset.classes, encoder_weights(run, config))
         model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fit_to(model, lambda: self.loader(run).begin_inputs(run.seed))
         return model.eval()
 
     def loader(self, run: Run) -> "Loader":

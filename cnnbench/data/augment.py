@@ -51,23 +51,28 @@ class Augment:
             self.transforms.append(PerImage(entries))
             entries.clear()
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (B, C, H, W) uint8 augmented with draws of a CPU generator; sizes may change."""
+    def __call__(self, images: Tensor, generator: torch.Generator, turns: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) uint8 augmented with draws of a CPU generator; sizes may change.
+
+        `turns`: see Shape.
+        """
         for transform in self.transforms:
-            images = transform.draw(_shape(images), generator)(images)
+            images = transform.draw(_shape(images, turns), generator)(images)
         return images
 
-    def with_masks(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def with_masks(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator, turns: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The same, and masks (B, H, W) uint8 moved along; what only colors the images leaves them."""
         layers = masks[:, None]
         for transform in self.transforms:
-            images, layers = move_both(transform.draw(_shape(images), generator), images, layers)
+            images, layers = move_both(transform.draw(_shape(images, turns), generator), images, layers)
         return images, layers[:, 0]
 
 
-def _shape(images: Tensor) -> Shape:
+def _shape(images: Tensor, turns: Tensor | None) -> Shape:
     num_images, _, height, width = images.shape
-    return Shape(num_images, height, width)
+    return Shape(num_images, height, width, turns)
 
 
 def _target(name: str, plugins: Sequence[str]) -> str:
@@ -205,6 +210,21 @@ class VerticalFlip(HorizontalFlip):
     """Mirrors top and bottom."""
 
     dim = 2
+
+
+class AlternatingFlip:
+    """Mirrors left and right every other epoch: half of the images in the odd ones, the others in the even.
+
+    A random flip shows a fourth of the images the same way in three epochs in turn; this one none in two
+    (Jordan 2024). Which half is which is drawn once for a seed.
+    """
+
+    def draw(self, shape: Shape, generator: torch.Generator) -> Move:
+        turns = shape.turns
+        if turns is None:  # no epoch is known
+            turns = torch.randint(0, 2, (shape.num_images,), generator=generator)
+        chosen = turns % 2 == 1
+        return lambda images: flip_some(images, move(chosen, images), HorizontalFlip.dim)
 
 
 def _draw_windows(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from cnnbench.data import load_dataset
@@ -19,6 +20,7 @@ class Datasets:
         self.plugins = plugins
         self._key = ""
         self._dataset: Dataset | None = None
+        self.load_seconds = 0.0  # of the one that is held
 
     def load(self, config: "DataConfig") -> "Dataset":
         """The data set of a [data] section; CnnbenchError where it is not there or cannot be so cut."""
@@ -26,7 +28,9 @@ class Datasets:
         key = config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
         if self._dataset is None or key != self._key:
             self._dataset = None  # never two in memory
+            start = perf_counter()
             self._dataset = load_dataset(config, self.root, self.plugins)
+            self.load_seconds = perf_counter() - start
             self._key = key
         return self._dataset
 

@@ -20,6 +20,7 @@ EVAL_BATCH: dict[TaskName, int] = {"classification": 512, "segmentation": 32}
 # An evaluation keeps nothing for backward: so many batches of training at a time fit where one of those does.
 EVAL_FACTOR = 4
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
+_NO_EPOCH = 0  # second counter of what is drawn once for all epochs, which count from 1
 
 
 class Loader:
@@ -72,16 +73,24 @@ class Loader:
     def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order."""
         train = self.dataset.train
-        order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER)).to(self.device)
+        order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER))
+        starts = torch.randint(0, 2, (len(train),), generator=_generator(seed, _NO_EPOCH, _ORDER))
+        turns = starts[order] + epoch  # stays on the CPU, where all draws are made
+        order = order.to(self.device)
         for step in range(self.num_train_steps):
-            positions = order[step * self.batch_size : (step + 1) * self.batch_size]
-            images, targets = train.gather(positions)
+            chosen = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            images, targets = train.gather(order[chosen])
             generator = _generator(seed, epoch, step + 1)
             if self.dataset.task == "segmentation":
-                images, targets = self.augment.with_masks(images, targets, generator)
+                images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
             else:
-                images = self.augment(images, generator)
+                images = self.augment(images, generator, turns[chosen])
             yield self.normalize(images), targets
+
+    def begin_inputs(self, seed: int) -> Tensor:
+        """A batch (B, C, H, W) as those of training are, and none of them, to fit a model to."""
+        inputs, _ = next(self.train_batches(seed, _NO_EPOCH))
+        return inputs
 
     def eval_batches(self, split: Split, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalized inputs and targets of the whole split in its order, without augmentation."""

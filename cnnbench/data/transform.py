@@ -29,11 +29,15 @@ def move_both(move: Move, images: Tensor, masks: Masks) -> tuple[Tensor, Masks]:
 
 
 class Shape(NamedTuple):
-    """What a transform must know of a batch before it draws."""
+    """What a transform must know of a batch before it draws.
+
+    `turns` (B,) int64: a number that rises by one from epoch to epoch for each image, from a random start.
+    """
 
     num_images: int
     height: int
     width: int
+    turns: Tensor | None = None
 
 
 class Transform(Protocol):

@@ -70,6 +70,13 @@ def begin(
             module.begin(encoder_weights)
 
 
+def fit_to(model: nn.Module, inputs: Callable[[], Tensor]) -> None:
+    """Shows a training batch to a model that has a method of this name, to take weights from."""
+    take = getattr(model, "fit_to", None)
+    if take is not None:
+        take(inputs())
+
+
 def takes_bytes(config: Named, plugins: Sequence[str] = ()) -> bool:
     """Whether a model wants images as the bytes they are, having a preprocessing of its own."""
     unit = catalog.resolve(catalog.target("model", config.name, tuple(plugins)))

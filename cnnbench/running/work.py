@@ -46,7 +46,11 @@ def carry_out(
                 return
             yield from prepare(run, config, decision)
             yield Started(run, config, order.index, order.total)
-            for event in train_run(run, config, datasets.load(config.data), device, at_a_time=at_a_time):
+            dataset = datasets.load(config.data)
+            events = train_run(
+                run, config, dataset, device, at_a_time=at_a_time, load_seconds=datasets.load_seconds
+            )
+            for event in events:
                 yield Working(run, event)
             yield Finished(run, run.result() or {}, reused=False)
     except (BusyError, OutOfMemoryError) as error:

@@ -10,7 +10,14 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from cnnbench import catalog
-from cnnbench.data.augment import Augment, HorizontalFlip, PadIfNeeded, RandomCrop, VerticalFlip
+from cnnbench.data.augment import (
+    AlternatingFlip,
+    Augment,
+    HorizontalFlip,
+    PadIfNeeded,
+    RandomCrop,
+    VerticalFlip,
+)
 from cnnbench.data.geometry import _copy_windows, _index_windows
 from cnnbench.data.transform import Shape
 from cnnbench.errors import CnnbenchError
@@ -131,6 +138,16 @@ def test_flip_frequency(flip: Any, p: float) -> None:
             ((result == mirrored).all((1, 2, 3)) & (images != mirrored).any((1, 2, 3))).float().mean().item()
         )
         assert share == pytest.approx(p, abs=4 * spread + 0.005)
+
+
+def test_alternating_flip_mirrors_every_other_epoch() -> None:
+    images = pictures(200, 1, 3, 3)
+    starts = torch.arange(200) % 2
+    for epoch in range(1, 5):
+        moved = AlternatingFlip().draw(Shape(200, 3, 3, starts + epoch), generator(epoch))(images)
+        mirrored = (starts + epoch) % 2 == 1
+        assert torch.equal(moved[mirrored], images[mirrored].flip(3))
+        assert torch.equal(moved[~mirrored], images[~mirrored])
 
 
 def test_crop_offsets_are_uniform_as_albumentations_are() -> None:

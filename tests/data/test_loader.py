@@ -61,6 +61,31 @@ def test_steps_augment_differently(dataset: Dataset) -> None:
     assert not torch.equal(augmented, original)
 
 
+def test_alternating_flips_follow_the_image_from_epoch_to_epoch(dataset: Dataset) -> None:
+    settings = config(augment=[Named(name="AlternatingFlip")], batch_size=250)  # an epoch is one batch
+    loader, plain = Loader(dataset, settings, CPU), Loader(dataset, config(batch_size=250), CPU)
+
+    def flips(seed: int, epoch: int) -> dict[bytes, bool]:
+        """Which images are mirrored, by their pixels."""
+        (moved, _), (images, _) = (
+            next(loader.train_batches(seed, epoch)),
+            next(plain.train_batches(seed, epoch)),
+        )
+        found = {}
+        for image, original in zip(moved, images, strict=True):
+            is_mirrored = torch.equal(image, original.flip(2))
+            assert is_mirrored != torch.equal(image, original)
+            found[original.numpy().tobytes()] = is_mirrored
+        return found
+
+    first = flips(0, 1)
+    assert len(first) == 225
+    assert 80 < sum(first.values()) < 145  # four standard deviations about a half
+    assert flips(0, 2) == {image: not is_mirrored for image, is_mirrored in first.items()}
+    assert flips(0, 5) == first
+    assert flips(1, 1) != first
+
+
 def test_an_epoch_takes_each_image_once_and_drops_the_rest(dataset: Dataset) -> None:
     loader = Loader(dataset, config(normalize=False), CPU)
     batches = list(loader.train_batches(0, 0))
