@@ -1,17 +1,20 @@
 """What a recipe would train, in numbers, without training it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cnnbench.comparison.stages import solve
 from cnnbench.data import describe_dataset, task_of
+from cnnbench.data.base import TaskName
 from cnnbench.errors import CnnbenchError, about
+from cnnbench.models import takes_bytes
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.summary import Summary, check_limits, summarize_config
 from cnnbench.recipe.blame import of_variant, told_once
-from cnnbench.recipe.config import Match, Recipe
+from cnnbench.recipe.config import Match, Recipe, Variant
 from cnnbench.recipe.mistakes import Mistake, RecipeError
 from cnnbench.tasks import check_task
 
@@ -54,6 +57,8 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         if not recipe.quick:  # whose epochs are too few for anything
             summary.tuning.check_epochs(variant.train.epochs)
         check_task(task, variant.train, in_shape, num_classes, summary.output_shape)
+        with about("train", "progressive_resizing"):
+            _check_resizing(variant, in_shape, num_classes, task, recipe.plugins)
     return {
         "name": variant.name,
         "seeds": variant.seeds,
@@ -77,6 +82,42 @@ def _check_norms(summary: Summary, batch_size: int) -> None:
                 f"layer {layer.name} ({layer.kind}) cannot normalize a batch of one image: set "
                 "data.batch_size to 2 or more, or take another norm"
             ).about("data", "batch_size")
+
+
+def _check_resizing(
+    variant: Variant,
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    task: TaskName,
+    plugins: Sequence[str],
+) -> None:
+    """Raises CnnbenchError where training images cannot be made so small, or the model takes no others."""
+    if variant.train.progressive_resizing is None:
+        return
+    size = variant.train.progressive_resizing.size
+    channels, height, width = in_shape
+    if task == "segmentation":
+        raise CnnbenchError("train.progressive_resizing is for classification, but the data has masks")
+    if takes_bytes(variant.model, plugins):
+        raise CnnbenchError(
+            f"model {variant.model.name!r} has a preprocessing of its own, which brings every image to one "
+            "size: leave train.progressive_resizing out"
+        )
+    if size >= min(height, width):
+        raise CnnbenchError(
+            f"train.progressive_resizing: {size} pixels are not fewer than those of the images, which are of "
+            f"{height}×{width}"
+        )
+    shown = (channels, size, size)
+    try:
+        with naming_failures(variant.model, shown, plugins):
+            summarize_config(variant.model, in_shape, num_classes, plugins, shown)
+    except (RuntimeError, ValueError, CnnbenchError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CnnbenchError(
+            f"model {variant.model.name!r}, built for images of {height}×{width}, cannot be given some of "
+            f"{size}×{size} ({reason}): take a model that averages over the image, or a larger size"
+        ) from error
 
 
 def describe_match(match: Match) -> dict[str, Any]:

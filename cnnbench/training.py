@@ -114,6 +114,7 @@ class TrainingState:
         """`began`: when the run was begun, by perf_counter; by default now."""
         self.model = model
         self.clock = perf_counter() if began is None else began
+        self.keeps_last = config.keep == "last"
         make_optimizer = catalog.resolve(catalog.OPTIMIZERS[config.optimizer.name])
         groups = parameters_by_lr(model)
         self.lr_factors = [factor for factor, _ in groups]  # one for each group of the optimizer
@@ -132,14 +133,16 @@ class TrainingState:
     def add(self, row: Epoch, measured: dict[str, Any]) -> None:
         """Appends a row and what was measured beside it, and keeps the weights if it is the best row.
 
-        Best is by the measure that leads (validation accuracy or IoU), then by loss.
+        Best is by the measure that leads (validation accuracy or IoU), then by loss; or it is the last one,
+        where the recipe keeps that.
         """
         before, self.clock = self.clock, perf_counter()
         row = replace(row, wall_seconds=self.clock - before)
         self.rows.append(row)
         self.probes.append(measured)
         best = self.rows[self.best_epoch]
-        if row is best or (row.leading, -row.val_loss) > (best.leading, -best.val_loss):
+        better = (row.leading, -row.val_loss) > (best.leading, -best.val_loss)
+        if row is best or better or self.keeps_last:
             self.best_epoch = row.epoch
             self.best_weights = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
@@ -240,10 +243,12 @@ def train_epoch(
     num_classes = loader.dataset.num_classes
     matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
     num_images = 0
+    resizing = config.progressive_resizing
+    size = resizing.size_in(epoch, config.epochs) if resizing else None
     begin_epoch(state.model, epoch)
     forward.train()
     start = last_report = perf_counter()
-    for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch)):
+    for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch, size)):
         lr = learning_rate(config, (first_step + step + 0.5) / (config.epochs * num_steps))
         for group, factor in zip(state.optimizer.param_groups, state.lr_factors, strict=True):
             group["lr"] = lr * factor

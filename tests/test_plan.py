@@ -119,6 +119,25 @@ def test_data_settings_reach_the_model(
             r"two\.toml:\d+:24: variant 'wide': 2,748,890 parameters exceed max_params = 2,748,889",
             id="limit",
         ),
+        pytest.param(
+            'model = {name = "mlp", widths = [4]}',
+            'model = {name = "mlp", widths = [4]}\ntrain = {progressive_resizing = {size = 16}}',
+            r"two\.toml:\d+:33: variant 'mlp': model 'mlp', built for images of 32×32, cannot be given some "
+            r"of 16×16 \(.*\): take a model that averages over the image, or a larger size",
+            id="a model of one size",
+        ),
+        pytest.param(
+            '{name = "wide_resnet"}',
+            '{name = "wide_resnet"}\ntrain = {progressive_resizing = {size = 32}}',
+            r"two\.toml:\d+:33: variant 'wide': train.progressive_resizing: 32 pixels are not fewer",
+            id="no smaller size",
+        ),
+        pytest.param(
+            '{name = "wide_resnet"}',
+            '{name = "whitened_cnn"}\ntrain = {progressive_resizing = {size = 4}}',
+            r"two\.toml:\d+:33: variant 'wide': model 'whitened_cnn', built for images of 32×32, cannot",
+            id="too small a size",
+        ),
     ],
 )
 def test_a_variant_that_cannot_be(tmp_path: Path, old: str, new: str, said: str) -> None:

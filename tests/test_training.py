@@ -16,7 +16,7 @@ from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.models.tuning import Backboned, Tuning
 from cnnbench.precision import Precision
-from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, TrainConfig
+from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, ProgressiveResizing, TrainConfig
 from cnnbench.training import (
     DivergedError,
     Epoch,
@@ -229,6 +229,56 @@ def test_best_weights_by_accuracy_then_loss(rows: Sequence[tuple[float, float]],
         state.add(row(epoch, accuracy, loss), {})
     assert state.best_epoch == best
     assert state.best_weights["weight"].item() == best
+
+
+def test_the_last_weights_are_kept_where_the_recipe_says_so() -> None:
+    state = TrainingState(nn.Linear(1, 1), TrainConfig(keep="last"), FP32)
+    for epoch, accuracy in enumerate([0.1, 0.9, 0.5]):
+        with torch.no_grad():
+            state.model.weight.fill_(epoch)  # type: ignore[operator, union-attr]
+        state.add(row(epoch, accuracy), {})
+        assert state.best_epoch == epoch
+        assert state.best_weights["weight"].item() == epoch
+
+
+def test_a_row_has_the_seconds_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 104.5, 111.0])
+    monkeypatch.setattr("cnnbench.training.perf_counter", lambda: next(times))
+    state = TrainingState(nn.Linear(1, 1), TrainConfig(), FP32)
+    state.add(row(0, 0.1), {})
+    state.add(row(1, 0.2), {})
+    assert [each.wall_seconds for each in state.rows] == [4.5, 6.5]
+    monkeypatch.setattr("cnnbench.training.perf_counter", lambda: 20.0)
+    state = TrainingState(nn.Linear(1, 1), TrainConfig(), FP32, began=17.0)  # and loading took 3 of them
+    state.add(row(0, 0.1), {})
+    assert state.rows[0].wall_seconds == 3.0
+
+
+@pytest.mark.parametrize(("until", "small"), [(0.5, 2), (0.39, 1), (0.8, 4), (0.2, 1), (0.1, 0)])
+def test_the_first_epochs_have_smaller_images(dataset: Dataset, until: float, small: int) -> None:
+    """Of 5 epochs; validation images are never resized."""
+    seen: dict[bool, list[int]] = {True: [], False: []}
+
+    class Averaging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 10)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            seen[self.training].append(inputs.shape[2])
+            logits: Tensor = self.linear(inputs.mean((2, 3)))
+            return logits
+
+    config = TrainConfig(epochs=5, progressive_resizing=ProgressiveResizing(size=6, until=until))
+    state = TrainingState(Averaging(), config, FP32)
+    loader = Loader(dataset, data_config(batch_size=288), CPU)  # an epoch is one batch
+    sizes = []
+    for event in fit(state, loader, config, FP32, seed=0):
+        if isinstance(event, Epoch) and event.epoch:
+            sizes.append(seen[True][0])
+        seen[True].clear()
+    assert sizes == small * [6] + (5 - small) * [8]
+    assert set(seen[False]) == {8}
 
 
 @pytest.mark.parametrize(

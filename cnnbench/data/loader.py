@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnnbench.data.augment import Augment
 from cnnbench.data.base import Dataset, Split, TaskName
@@ -70,8 +71,13 @@ class Loader:
         other.dataset, other.as_bytes = dataset, True
         return other
 
-    def train_batches(self, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order."""
+    def train_batches(
+        self, seed: int, epoch: int, size: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented, normalized inputs (B, C, H, W) and targets of one epoch, in its own order.
+
+        `size`: the height and width to shrink the images to, if they are not to keep their own.
+        """
         train = self.dataset.train
         order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER))
         starts = torch.randint(0, 2, (len(train),), generator=_generator(seed, _NO_EPOCH, _ORDER))
@@ -85,7 +91,7 @@ class Loader:
                 images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
             else:
                 images = self.augment(images, generator, turns[chosen])
-            yield self.normalize(images), targets
+            yield self.normalize(images, size), targets
 
     def begin_inputs(self, seed: int) -> Tensor:
         """A batch (B, C, H, W) as those of training are, and none of them, to fit a model to."""
@@ -101,14 +107,20 @@ class Loader:
             images, targets = split.gather(positions)
             yield self.normalize(images), targets
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format, or as they are."""
+    def normalize(self, images: Tensor, size: int | None = None) -> Tensor:
+        """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format, or as they are.
+
+        `size`: see `train_batches`.
+        """
         if self.as_bytes:
             return images
         pixels = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C), already so when channels last
         inputs = pixels.flatten(2).to(torch.float32)  # (B, H, W * C)
         torch.addcmul(self._shift, inputs, self._scale, out=inputs)
-        inputs = inputs.view(pixels.shape).permute(0, 3, 1, 2).to(self.dtype)
+        inputs = inputs.view(pixels.shape).permute(0, 3, 1, 2)
+        if size is not None:
+            inputs = F.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True)
+        inputs = inputs.to(self.dtype)
         return inputs if self.channels_last else inputs.contiguous()
 
     def _check_size(self) -> None:

@@ -47,17 +47,24 @@ class Summary:
 
 
 def summarize_config(
-    config: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str] = ()
+    config: Named,
+    in_shape: tuple[int, int, int],
+    num_classes: int,
+    plugins: Sequence[str] = (),
+    shown: tuple[int, int, int] | None = None,
 ) -> Summary:
-    """The summary of a model whose weights are never drawn; a large one is never given memory either."""
+    """The summary of a model whose weights are never drawn; a large one is never given memory either.
+
+    `shown`: the shape of the image that is counted, by default `in_shape`.
+    """
     with torch.device("meta"), _WithoutDraws():
         model = build_model(config, in_shape, num_classes, plugins)
         parameters = list(model.parameters())
         is_lazy = any(isinstance(parameter, nn.UninitializedParameter) for parameter in parameters)
         if is_lazy or sum(parameter.numel() for parameter in parameters) > LARGE:
-            return summarize(model, in_shape)
+            return summarize(model, shown or in_shape)
     with _WithoutDraws():
-        return summarize(build_model(config, in_shape, num_classes, plugins), in_shape)
+        return summarize(build_model(config, in_shape, num_classes, plugins), shown or in_shape)
 
 
 def count_params(

@@ -20,14 +20,13 @@ class Whitening(nn.Conv2d):
     """A convolution with computed weights, whose outputs are uncorrelated and of variance 1.
 
     Its filters are the principal components of the patches of the images it was fitted to, each divided by
-    its standard deviation, and the same negated, so that an activation behind them loses nothing. Only the
-    bias is trained.
+    its standard deviation, and the same negated, so that an activation behind them loses nothing. Nothing of
+    it is trained, so that no gradient has to be computed for the largest images.
     """
 
     def __init__(self, in_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, 2 * in_channels * kernel_size**2, kernel_size)
+        super().__init__(in_channels, 2 * in_channels * kernel_size**2, kernel_size, bias=False)
         self.weight.requires_grad = False
-        nn.init.zeros_(cast("Tensor", self.bias))
 
     @torch.no_grad()
     def fit(self, inputs: Tensor) -> None:

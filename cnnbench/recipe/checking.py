@@ -19,6 +19,7 @@ from cnnbench.recipe.config import (
     Loss,
     MatchParams,
     Named,
+    ProgressiveResizing,
     Seeds,
     TrainConfig,
 )
@@ -315,6 +316,8 @@ class Checker:
         table = (layer.section, *parts)
         if table == ("train", "early_stopping"):
             return list(EarlyStopping.model_fields)
+        if table == ("train", "progressive_resizing"):
+            return list(ProgressiveResizing.model_fields)
         if table == ("train", "loss"):
             return list(Loss.model_fields)
         kind = _KINDS.get(table)

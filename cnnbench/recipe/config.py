@@ -73,6 +73,20 @@ class EarlyStopping(_Config):
     min_delta: NonNegative = 0.0
 
 
+class ProgressiveResizing(_Config):
+    """Training images of `size` by `size` pixels for the first epochs, a share `until` of all of them.
+
+    Validation and test images keep their size (Howard et al. 2018, fast.ai's entry to DAWNBench).
+    """
+
+    size: ImageSize
+    until: Fraction = 0.5
+
+    def size_in(self, epoch: int, epochs: int) -> int | None:
+        """The size of an epoch's images, counted from 1; None where it is their own."""
+        return self.size if epoch <= self.until * epochs else None
+
+
 class Loss(_Config):
     """A weighted sum of losses for masks; `"dice"` is short for `{dice = 1.0}`."""
 
@@ -107,6 +121,8 @@ class TrainConfig(_Config):
     loss: Loss | None = None
     grad_clip: Positive | None = None
     early_stopping: EarlyStopping | None = None
+    progressive_resizing: ProgressiveResizing | None = None
+    keep: Literal["best", "last"] = "best"
     precision: Precision = "auto"
     compile: bool = False
 

@@ -16,6 +16,7 @@ from cnnbench.recipe.config import (
     Limits,
     Loss,
     MatchParams,
+    ProgressiveResizing,
     RunEncoder,
     TrainConfig,
     TunedEncoder,
@@ -26,7 +27,10 @@ from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
 LIBRARY_PATTERN = f"^({'|'.join(LIBRARIES)})/"  # thousands of models: their names are checked on reading
-_LATER = {"data": ("name", "augment"), "train": ("optimizer", "schedule", "early_stopping", "loss")}
+_LATER = {
+    "data": ("name", "augment"),
+    "train": ("optimizer", "schedule", "early_stopping", "progressive_resizing", "loss"),
+}
 
 
 def recipe_schema() -> Schema:
@@ -35,6 +39,8 @@ def recipe_schema() -> Schema:
     (table,) = (each for each in definitions["model"]["anyOf"] if each.get("type") == "object")
     table["properties"]["best_of"] = {"type": "string", "description": "the recipe whose winner it is"}
     definitions["early_stopping"] = _table(EarlyStopping.model_json_schema()["properties"], ["patience"])
+    resizing = ProgressiveResizing.model_json_schema()["properties"]
+    definitions["progressive_resizing"] = _table(resizing, ["size"])
     weights = Loss.model_json_schema()["properties"]
     definitions["loss"] = {"anyOf": [{"enum": list(weights)}, _table(weights)]}
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])

@@ -61,6 +61,21 @@ def test_steps_augment_differently(dataset: Dataset) -> None:
     assert not torch.equal(augmented, original)
 
 
+def test_smaller_images_are_those_of_torchvision_s_resize(dataset: Dataset) -> None:
+    from torchvision.transforms.v2 import functional as transforms
+
+    loader = Loader(dataset, config(augment=CROP_FLIP), CPU)
+    small, targets = next(loader.train_batches(0, 1, size=6))
+    inputs, same_targets = next(loader.train_batches(0, 1))
+    assert torch.equal(targets, same_targets)
+    assert small.shape == (16, 3, 6, 6)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    expected = transforms.resize(inputs, [6, 6], antialias=True)
+    torch.testing.assert_close(small, expected, atol=1e-5, rtol=1e-5)
+    bf16 = Loader(dataset, config(augment=CROP_FLIP), CPU, torch.bfloat16)
+    assert next(bf16.train_batches(0, 1, size=6))[0].dtype == torch.bfloat16
+
+
 def test_alternating_flips_follow_the_image_from_epoch_to_epoch(dataset: Dataset) -> None:
     settings = config(augment=[Named(name="AlternatingFlip")], batch_size=250)  # an epoch is one batch
     loader, plain = Loader(dataset, settings, CPU), Loader(dataset, config(batch_size=250), CPU)

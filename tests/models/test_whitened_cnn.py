@@ -30,7 +30,7 @@ def test_whitened_outputs_are_uncorrelated_of_variance_1(kernel_size: int) -> No
     assert outputs.shape == (64, 2 * half, 13 - kernel_size, 13 - kernel_size)
     covariance = torch.cov(outputs[:, :half].transpose(0, 1).flatten(1)).reshape(half, half)
     torch.testing.assert_close(covariance, torch.eye(half), atol=5e-3, rtol=0)
-    torch.testing.assert_close(outputs[:, half:], -outputs[:, :half], atol=1e-3, rtol=1e-4)  # its bias is 0
+    torch.testing.assert_close(outputs[:, half:], -outputs[:, :half], atol=1e-3, rtol=1e-4)
 
 
 def test_a_channel_without_variance_is_not_blown_up() -> None:

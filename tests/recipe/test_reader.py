@@ -414,6 +414,16 @@ def with_name(name: str) -> str:
             id="nested key",
         ),
         pytest.param(
+            with_train("progressive_resizing = {size = 8, untl = 0.5}"),
+            "4:35",
+            "did you mean 'until'?",
+            id="nested key of another table",
+        ),
+        pytest.param(
+            with_train("progressive_resizing = {size = 8, until = 1}"), "4:43", "less than 1", id="all epochs"
+        ),
+        pytest.param(with_train('keep = "lats"'), "4:8", "did you mean 'last'?", id="one of two words"),
+        pytest.param(
             with_train("early_stopping = 3"), "4:18", "expected a table, found 3", id="number for a table"
         ),
         pytest.param(with_train('optimizer = "adm"'), "4:13", "did you mean 'adam'?", id="optimizer"),
