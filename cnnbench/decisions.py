@@ -19,8 +19,11 @@ class Decision:
     reason: str
 
 
-def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
-    """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed."""
+def decide(run: Run, config: "RunConfig", fresh: bool = False, weights: bool = True) -> Decision:
+    """Whether a run is reused, resumed or trained, from what its directory holds; nothing is changed.
+
+    Without `weights` it is reused also where its weights are no longer there.
+    """
     if not (run.path / "config.json").exists():
         if run.has_files():
             return Decision("replace", "there are files of a run, but no config.json says of which")
@@ -34,7 +37,10 @@ def decide(run: Run, config: "RunConfig", fresh: bool = False) -> Decision:
             return Decision("replace", "its settings changed: " + ", ".join(changed))
         if result is None:
             return Decision("resume", "not complete yet")
-        run.check()
+        if weights:
+            run.check()
+        else:
+            run.check_results()
     except DamagedError as error:
         return Decision("replace", f"a file is damaged: {error}")
     return Decision("reuse", "complete")

@@ -35,6 +35,7 @@ class Follower:
         self.done = dict.fromkeys(self.seeds, 0)
         self.in_training: dict[str, InTraining] = {}  # by the run's label
         self.several, self.fresh = several, fresh
+        self.judged_on = recipe.judged_on
 
     def follow(self, events: Iterator[Event]) -> Reported:
         """Consumes the events to their end, and returns the last one."""
@@ -82,9 +83,10 @@ class Follower:
     def _on_finish(self, event: Finished) -> None:
         self.done[event.run.variant] += 1
         leading = event.result.get("leading", "accuracy")
-        accuracy = event.result["metrics"].get(f"test_{leading}")
+        split, words = ("test", "test") if self.judged_on == "test" else ("val", "validation")
+        accuracy = event.result["metrics"].get(f"{split}_{leading}")
         label = self.display.measure = measures.label(leading)
-        said = event.result["message"] if accuracy is None else f"test {label} {accuracy:.2%}"
+        said = event.result["message"] if accuracy is None else f"{words} {label} {accuracy:.2%}"
         epoch = event.result["best_epoch"]
         kept = ", complete already" if event.reused else "" if epoch is None else f", best epoch {epoch}"
         complete = self.done[event.run.variant] == self.seeds[event.run.variant]

@@ -15,7 +15,7 @@ from cnnbench import files
 from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.built_on import built_on
-from cnnbench.comparison.claims import judge, rule
+from cnnbench.comparison.claims import rule
 from cnnbench.comparison.quantities import (
     KNOWN,
     MORE,
@@ -31,10 +31,19 @@ if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell, Figure, Subject, Table
     from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison, Row
+    from cnnbench.comparison.claims import Judgement
+    from cnnbench.recipe.config import JudgedOn
     from cnnbench.statistics import Estimate
 
 DASH = "–"
 RESULTS = "tables/results.csv"
+ON_TEST: "dict[JudgedOn, str]" = {
+    "test": "Test was read once in each run, at its end, and chose nothing there; who picks a variant by it "
+    "should expect a bit less on new images.",
+    "val": "It also ranks the variants here, which makes the best of them look better still. Test is left "
+    "for the recipe at the end of the search.",
+    "val_then_test": "It also picks the variant, which makes that look better still; test had no part in it.",
+}
 OWN_FILES = re.compile(r"\((figures/[^()\s]+\.png|tables/[^()\s]+\.csv)\)")
 
 
@@ -68,6 +77,7 @@ def write_report(
     subject: "Subject",
     analyses: "Sequence[tuple[str, Sequence[Figure | Table]]]",
     comparison: "Comparison",
+    claims: "Sequence[Judgement]" = (),
     checks: "Sequence[CheckResult]" = (),
 ) -> Path:
     """Writes the report of a recipe's complete runs and returns the path of report.md.
@@ -87,11 +97,10 @@ def write_report(
     ]
     results = _results(comparison)
     files.write(recipe_directory / results.file, formats.to_csv(comparison))
-    claims = judge(comparison, plan.get("claims", ()))
     content = {
         "title": plan["title"],
         "question": plan["question"],
-        "answer": comparison.conclusions(),
+        "answer": [*winners.picked(comparison), *comparison.conclusions()],
         "claims": claims,
         "rule": rule(claims),
         "checks": checks,
@@ -154,7 +163,7 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     if epochs != {0}:
         sentences.append(
             "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
-            "weights are kept: its figures are therefore a bit too good. Test was read once, at the end."
+            f"weights are kept: its figures are therefore a bit too good. {ON_TEST[comparison.judged_on]}"
         )
         sentences.append(
             "What the table says of train is measured with the kept weights on the train split without "
@@ -227,17 +236,19 @@ def _results(comparison: "Comparison") -> _TextTable:
     """The main table, in the recipe's order."""
     masks = formats.of_masks(comparison)
     measure = "iou" if masks else "accuracy"
-    beside = ("test_dice", "test_precision", "test_recall", "test_accuracy") if masks else ()
-    test, train = named(f"test_{measure}", MORE), named(f"train_{measure}", MORE)
+    split = "test" if comparison.judged_on == "test" else "val"
+    beside = tuple(f"{split}_{name}" for name in ("dice", "precision", "recall", "accuracy")) if masks else ()
+    if comparison.judged_on == "val_then_test":
+        beside = (f"test_{measure}", *beside)
+    main, train = named(f"{split}_{measure}", MORE), named(f"train_{measure}", MORE)
+    gap = f"train − {main.label.partition(' ')[0]} (points)"
     columns = {
-        "variant": False, "seeds": True, "parameters": True, "multiply-adds": True, test.axis: True,
+        "variant": False, "seeds": True, "parameters": True, "multiply-adds": True, main.axis: True,
         "": False, "95 % interval (%)": True, **{named(name, MORE).axis: True for name in beside},
-        train.axis: True, "train − test (points)": True,
+        train.axis: True, gap: True,
         "training time (s)": True, "latency (ms)": True, "best epoch": True,
     }  # fmt: skip
-    rows = [
-        _result(row, formats.MARKS[comparison.standing(row)], test, train, beside) for row in comparison.rows
-    ]
+    rows = [_result(row, formats.mark(comparison, row), main, train, beside) for row in comparison.rows]
     notes = [
         "± is the standard deviation over seeds; best epoch and latency are medians over seeds; parameters "
         "and multiply-adds (of one image) are exact. Latency is that of one image, measured at the end of "
@@ -246,7 +257,7 @@ def _results(comparison: "Comparison") -> _TextTable:
     ]
     if masks:
         notes.append(
-            "All measures but accuracy are of the class looked for, over all pixels of the test images; "
+            "All measures but accuracy are of the class looked for, over all pixels of the images; "
             "accuracy is the share of pixels that are right, and high wherever most pixels are background. "
             "The threshold of the probability was chosen on validation."
         )
@@ -255,18 +266,18 @@ def _results(comparison: "Comparison") -> _TextTable:
     return _TextTable(list(columns), rows, list(columns.values()), file=RESULTS, notes=notes)
 
 
-def _result(row: "Row", mark: str, of_test: Quantity, of_train: Quantity, beside: Sequence[str]) -> list[str]:
-    test, train = row.estimate(of_test.name), row.estimate(of_train.name)
-    has_interval = test is not None and test.low is not None and test.high is not None
-    gap = None if test is None or train is None else 100 * (train.mean - test.mean)
+def _result(row: "Row", mark: str, of_main: Quantity, of_train: Quantity, beside: Sequence[str]) -> list[str]:
+    main, train = row.estimate(of_main.name), row.estimate(of_train.name)
+    has_interval = main is not None and main.low is not None and main.high is not None
+    gap = None if main is None or train is None else 100 * (train.mean - main.mean)
     return [
         row.variant,
         str(row.num_seeds),
         _number("num_params", row.num_params),
         _number("macs", row.macs),
-        formats.SKIPPED if row.skipped else _estimate(of_test, test),
+        formats.SKIPPED if row.skipped else _estimate(of_main, main),
         mark,
-        written_interval(of_test, test.low, test.high) if has_interval else DASH,  # type: ignore
+        written_interval(of_main, main.low, main.high) if has_interval else DASH,  # type: ignore
         *(_estimate(named(name, MORE), row.estimate(name)) for name in beside),
         _estimate(of_train, train),
         DASH if gap is None else f"{gap:.1f}",

@@ -98,6 +98,20 @@ def test_make_all_runs_what_can_be_run_and_compares_it(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["1_variance", "2_gradients"])
+def test_the_checks_of_the_weights_series_hold(name: str, tmp_path: Path) -> None:
+    """They are about untrained networks on generated images: nothing has to be there for them."""
+    recipe = load_recipe(ROOT / f"recipes/weights/{name}.toml", seeds=1)
+    recipe = recipe.model_copy(update={"analyses": []})
+    outcome = run_recipe(recipe, runs_dir=tmp_path, device="cpu")
+    assert len(outcome.checks) > 3
+    assert [check.text for check in outcome.checks if not check.holds] == []
+    report = (tmp_path / f"weights/{name}/report.md").read_text()
+    assert "Nothing was trained: these networks guess" in report
+    assert "Highest test accuracy" not in report
+    assert "★" not in report
+
+
 @each_recipe
 def test_it_asks_a_question(path: Path) -> None:
     recipe, _ = plan_of(path)

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from cnnbench.analyses.accuracy_vs_cost import AccuracyVsCost
 from cnnbench.analyses.base import Analysis, Subject, Table
 from cnnbench.analyses.learning_curves import LearningCurves
+from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.analyses.stability import Stability
 from cnnbench.comparison import compare
 from cnnbench.data.datasets import Datasets
+from cnnbench.recipe.config import JudgedOn
 from cnnbench.report import _shared, command_of, markdown_text, write_report
 from cnnbench.runs import Run
 
@@ -75,6 +78,7 @@ def report(
     *,
     question: str = "Is wider better?",
     planned: int | None = None,
+    judged_on: JudgedOn = "test",
 ) -> str:
     """Writes runs and report; the text of report.md."""
     names = list(variants)
@@ -95,9 +99,11 @@ def report(
             if not (directory / name / f"seed{seed}").exists():
                 finish(directory, name, seed, right, width=16 * (index + 1))
     runs = [Run(directory / name / f"seed{seed}") for name in names for seed in range(len(variants[name]))]
-    subject = Subject(directory.name, "Wide", runs, Datasets(Path()), torch.device("cpu"))
+    cpu = torch.device("cpu")
+    subject = Subject(directory.name, "Wide", runs, Datasets(Path()), cpu, judged_on=judged_on)
     done = [(type(one).__name__.lower(), list(one.analyse(subject))) for one in analyses]
-    path = write_report(directory, plan=plan, subject=subject, analyses=done, comparison=compare([directory]))
+    comparison = compare([directory], judged_on=judged_on)
+    path = write_report(directory, plan=plan, subject=subject, analyses=done, comparison=comparison)
     assert path == directory / "report.md"
     return path.read_text()
 
@@ -138,6 +144,27 @@ def test_the_main_table(directory: Path) -> None:
     assert cells["training time (s)"].startswith("12.5")
     assert (cells["latency (ms)"], cells["best epoch"]) == ("2.50", "4")
     assert "82.6 to 94.5" in wide  # Wilson's interval of 90 in 100
+
+
+def test_a_stage_of_a_search_does_not_look_at_test(directory: Path) -> None:
+    analyses = [AccuracyVsCost(), Overfitting()]
+    text = report(directory, {"narrow": [80, 82], "wide": [90, 91]}, analyses, judged_on="val")
+    answer = text.partition("## Answer")[2].partition("## ")[0]
+    assert "- What is built on this recipe takes wide. wide has the best validation accuracy" in answer
+    assert "- Highest validation accuracy: wide" in answer
+    assert "train − validation (points)" in text
+    assert "Validation accuracy against parameters" in text
+    assert "Test is left for the recipe at the end of the search." in text
+    assert re.findall(r"test accuracy|test \(%\)|train − test", text, re.IGNORECASE) == []
+
+
+def test_what_validation_picks_is_measured_on_test(directory: Path) -> None:
+    text = report(directory, {"narrow": [80, 82], "wide": [90, 91]}, judged_on="val_then_test")
+    answer = text.partition("## Answer")[2].partition("## ")[0]
+    assert answer.strip().startswith("- Validation picks wide; its test accuracy is 90.5 ± 0.7 % (mean ±")
+    assert "- Highest validation accuracy: wide" in answer
+    header = next(line for line in text.splitlines() if line.startswith("| variant | seeds"))
+    assert "| validation accuracy (%) |  | 95 % interval (%) | test accuracy (%) |" in header
 
 
 def test_all_numbers_are_in_a_csv(directory: Path) -> None:

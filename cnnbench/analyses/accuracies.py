@@ -14,12 +14,12 @@ from cnnbench.statistics import (
 )
 
 
-def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | None:
-    """The measure on test as a fraction, with the interval over seeds, or of one seed that over images.
+def accuracy_of(runs: Sequence[Run], measure: str = "accuracy", split: str = "test") -> Estimate | None:
+    """The measure on a split as a fraction, with the interval over seeds, or of one seed that over images.
 
     None where no run has it.
     """
-    name = f"test_{measure}"
+    name = f"{split}_{measure}"
     measured = [(run, value) for run in runs if (value := result_of(run)["metrics"].get(name)) is not None]
     if not measured:
         return None
@@ -30,9 +30,9 @@ def accuracy_of(runs: Sequence[Run], measure: str = "accuracy") -> Estimate | No
         arrays = run.predictions()
     except DamagedError:
         return Estimate(value, None, None, None, 1)
-    predicted, targets = arrays["test_predictions"], arrays["test_targets"]
+    predicted, targets = arrays[f"{split}_predictions"], arrays[f"{split}_targets"]
     if targets.ndim > 1:
-        return image_interval(scores_of_masks(predicted, targets, arrays.get("test_groups"))[measure])
+        return image_interval(scores_of_masks(predicted, targets, arrays.get(f"{split}_groups"))[measure])
     right = predicted == targets
     return binomial_interval(int(right.sum()), len(right))
 

@@ -29,7 +29,8 @@ class AccuracyVsCost(Analysis):
         devices = {(device.get("name"), device.get("at_a_time", 1)) for device in found}
         measure = subject.leading()
         word = measures.label(measure)
-        accuracies = {name: accuracy_of(runs, measure) for name, runs in subject.trained().items()}
+        split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")
+        accuracies = {name: accuracy_of(runs, measure, split) for name, runs in subject.trained().items()}
         for key, file_name, words, axis in COSTS:
             if key == "train_seconds" and (len(devices) > 1 or not _are_steady(subject)):
                 continue
@@ -43,14 +44,14 @@ class AccuracyVsCost(Analysis):
             if any(point.x > 0 for point in points):  # untrained, all stand at 0 s
                 yield Figure(
                     name=file_name,
-                    title=f"Test {word} against {words}",
-                    caption=_caption(points, accuracies, words, measure) + subject.diverged_note(),
-                    figure=plots.cost_plot(points, x_label=axis, y_label=f"test {word} (%)", styles=styles),
+                    title=f"{on.capitalize()} {word} against {words}",
+                    caption=_caption(points, accuracies, words, measure, on) + subject.diverged_note(),
+                    figure=plots.cost_plot(points, x_label=axis, y_label=f"{on} {word} (%)", styles=styles),
                 )
 
 
 def _caption(
-    points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str, measure: str
+    points: Sequence[Point], accuracies: dict[str, Estimate | None], words: str, measure: str, on: str
 ) -> str:
     several = any(estimate is not None and estimate.num > 1 for estimate in accuracies.values())
     single = any(estimate is not None and estimate.num == 1 for estimate in accuracies.values())
@@ -59,7 +60,7 @@ def _caption(
         kinds.append("Student's t over seeds (the luck of training)")
     if single:
         how = "binomial" if measure == "accuracy" else "over images"
-        kinds.append(f"{how} where there is one seed (the luck of the test images)")
+        kinds.append(f"{how} where there is one seed (the luck of the {on} images)")
     front = pareto_front([point.x for point in points], [point.mean for point in points])
     text = f"Error bars are 95 % intervals: {'; '.join(kinds)}."
     if len(points) > 1:

@@ -181,8 +181,8 @@ def _table(found: Mapping[str, Activations], what: str, note: str) -> Table:
         title="Variance of the activations",
         caption=f"{what} Variance over all values of a seed, geometric mean over seeds. Ratios are to "
         f"{first!r}. Same seed: lowest to highest over seeds, each against the same seed, which draws the "
-        "same random numbers. Any seeds: of the geometric means, with a 95 % interval (Welch's t on "
-        "logarithms) that counts the draw of the weights."
+        "same random numbers. Other seeds: of the geometric means of variants that share no seed, with a "
+        "95 % interval (Welch's t on logarithms) that counts the draw of the weights."
         + (
             " Expected: the product over layers of the ratios of declared variances (He et al. 2015); it was "
             "tried out that the activations are proportional to each of these layers' weights."
@@ -192,7 +192,7 @@ def _table(found: Mapping[str, Activations], what: str, note: str) -> Table:
         )
         + note,
         columns=[
-            "variant", "seeds", "mean", "variance", "ratio, same seed", "ratio, any seeds", "expected",
+            "variant", "seeds", "mean", "variance", "ratio, same seed", "ratio, other seeds", "expected",
             "expected is in the interval",
         ],
         rows=rows,
@@ -208,6 +208,8 @@ def _ratios(variant: Activations, reference: Activations) -> list[Cell]:
     logs = [[math.log(value) for value in each.values()] for each in (ours, theirs)]
     ratio = _geometric_mean(list(ours.values())) / _geometric_mean(list(theirs.values()))
     cells: list[Cell] = [f"{same[0]:.4g} to {same[-1]:.4g}" if same else None]
+    if same:  # not independent: an interval about their ratio would say nothing of the draw
+        return [*cells, None, _written(expected), None]
     if max(map(len, logs)) < 2:
         return [*cells, f"{ratio:.3g} (one seed each)", _written(expected), None]
     test = compare_means(*logs)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnnbench.recipe.config import RunConfig
+from cnnbench.recipe.config import JudgedOn, RunConfig
 from cnnbench.runs import Run, encoder_weights
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Subject:
     """What an analysis looks at: the complete runs of a recipe, in its order of variants, seeds ascending.
 
     Models and data are loaded on request, on `device`. `stages` are the recipes that this one is built on, in
-    the order in which they were run.
+    the order in which they were run. Where it is `judged_on` val, test is not to be shown (see Recipe).
     """
 
     recipe: str
@@ -58,6 +58,7 @@ class Subject:
     datasets: "Datasets"
     device: "torch.device"
     stages: "Sequence[Stage]" = ()
+    judged_on: JudgedOn = "test"
 
     def variants(self) -> dict[str, list[Run]]:
         """Runs by variant, in order."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
 TOLERANCE = 1e-9  # of an accuracy: 0.9 times 0.7 is more than 0.63 in floating point
+FALLING = ("cosine", "one_cycle")
 MOST_ROWS = 40  # of a table that is printed in the report
 
 
@@ -102,7 +103,8 @@ class Convergence(Analysis):
             for name, runs in known.items()
         }
         unknown = [name for name in progress if name not in known]
-        note = f" No validation {word} is known of {', '.join(unknown)}." if unknown else ""
+        note = _falling_rate_note(subject)
+        note += f" No validation {word} is known of {', '.join(unknown)}." if unknown else ""
         note += subject.diverged_note()
         several = any(len(runs) > 1 for runs in known.values())
         seeds = "Large marks are means over seeds, drawn where every seed got there; small ones are seeds."
@@ -138,6 +140,22 @@ class Convergence(Analysis):
             common,
         )
         yield _by_seed(known, own, common, note, word)
+
+
+def _falling_rate_note(subject: Subject) -> str:
+    """A sentence where the rate falls to the end, which puts the best epoch there."""
+    falling = [
+        name
+        for name, runs in subject.trained().items()
+        if any(run.config()["train"].get("schedule", {}).get("name") in FALLING for run in runs)
+    ]
+    if not falling:
+        return ""
+    who = "" if len(falling) == len(subject.trained()) else f" of {', '.join(falling)}"
+    return (
+        f" The learning rate{who} falls until the last epoch, which puts the best epoch near the end "
+        "whatever the variant: compare how soon shares of it are reached, not when it is."
+    )
 
 
 def _common_best(subject: Subject, progress: Mapping[str, Sequence[Progress]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_IN_ONE = 6  # variants that still can be told apart in one picture
 SPLITS = {"train": "^", "val": "s", "test": "o"}  # and how they are drawn
+NAMES = {"val": "validation", "test": "test"}
 HISTORY_NOTE = (
     "Train values of an epoch are averages over its augmented batches, with dropout and while the weights "
     "change, so a gap can start below zero."
@@ -57,16 +58,18 @@ class Overfitting(Analysis):
         yield from self._figures(subject, gaps)
         yield _by_epoch(subject, gaps)
         kept = {
-            name: {split: _accuracies(runs, split, measure) for split in SPLITS}
+            name: {split: _accuracies(runs, split, measure) for split in _splits(subject)}
             for name, runs in subject.trained().items()
         }
+        splits = "train and validation" if subject.judged_on == "val" else "train, validation and test"
+        last = splits.rpartition(" ")[2]
         if any(values for splits in kept.values() for values in splits.values()):
             yield Figure(
                 name="overfitting_kept_weights",
-                title=f"{word[0].upper()}{word[1:]} of the kept weights on train, validation and test",
+                title=f"{word[0].upper()}{word[1:]} of the kept weights on {splits}",
                 caption="The weights of the best epoch, on images that are not augmented: the farther train "
-                "stands to the right of test, the less of what was learned holds for new images. Small marks "
-                "are seeds, large ones their means." + subject.diverged_note(),
+                f"stands to the right of {last}, the less of what was learned holds for new images. Small "
+                "marks are seeds, large ones their means." + subject.diverged_note(),
                 figure=_draw_kept(kept, word),
             )
         yield _kept_weights(subject, kept)
@@ -94,6 +97,11 @@ class Overfitting(Analysis):
                 caption=caption,
                 figure=_draw_gaps(shown, known, word),
             )
+
+
+def _splits(subject: Subject) -> list[str]:
+    """Those that may be looked at."""
+    return [split for split in SPLITS if split != "test" or subject.judged_on != "val"]
 
 
 def _gap(run: Run, upper: str, lower: str, scale: float = 1.0) -> dict[int, float]:
@@ -177,7 +185,7 @@ def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> 
     word = measures.label(subject.leading())
     rows: list[list[Cell]] = []
     for name, runs in subject.trained().items():
-        gaps = [_differences(runs, split, subject.leading()) for split in ("val", "test")]
+        gaps = [_differences(runs, split, subject.leading()) for split in _splits(subject)[1:]]
         rows.append(
             [
                 name,
@@ -198,11 +206,17 @@ def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> 
         title=f"{word[0].upper()}{word[1:]} of the kept weights",
         caption="Means over seeds, measured once with the weights of the best epoch, without augmentation; ± "
         "is the standard deviation over seeds of the gap before it. Validation chose that epoch and is "
-        "therefore a bit too high, so train − validation is a bit too small; test chose nothing."
+        "therefore a bit too high, so train − validation is a bit too small"
+        + ("; test was not looked at." if subject.judged_on == "val" else "; test chose nothing.")
         + subject.diverged_note(),
         columns=[
-            "variant", "seeds", "train (%)", "validation (%)", "test (%)", "train − validation (points)",
-            "± validation gap", "train − test (points)", "± test gap",
+            "variant", "seeds", "train (%)",
+            *(f"{NAMES[split]} (%)" for split in _splits(subject)[1:]),
+            *(
+                column
+                for split in _splits(subject)[1:]
+                for column in (f"train − {NAMES[split]} (points)", f"± {NAMES[split]} gap")
+            ),
         ],
         rows=rows,
     )  # fmt: skip
@@ -274,11 +288,12 @@ def _draw_kept(kept: dict[str, dict[str, list[float]]], word: str) -> "MplFigure
     figure, (axes,) = plots.new_figure(height=max(2.2, 1.1 + 0.5 * len(kept)))
     plots.label_axes(axes, f"{word} (%)", "")
     axes.grid(False, axis="y")
-    plots.note_above(axes, "triangle: train    square: validation    circle: test")
+    tested = any("test" in splits for splits in kept.values())
+    plots.note_above(axes, "triangle: train    square: validation" + ("    circle: test" if tested else ""))
     for index, splits in enumerate(kept.values()):
         color = plots.style_of(index).color
         # each split on a level of its own, so that equal accuracies stay visible
-        levels = {split: index + 0.24 * (place - 1) for place, split in enumerate(SPLITS) if splits[split]}
+        levels = {split: index + 0.24 * (place - 1) for place, split in enumerate(splits) if splits[split]}
         if not levels:
             axes.text(
                 0.01, index, "not measured", transform=axes.get_yaxis_transform(), va="center",

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
-LONGEST = 120  # characters of a configuration in the table
+LONGEST = 160  # characters of a configuration in the table
+# what makes one network of a family another one
+NETWORK = (
+    "model.stem", "model.stem_pool", "model.widths", "model.blocks", "model.depth", "model.widen_factor",
+    "model.activation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _predictions(runs: Sequence[Run]) -> "tuple[tuple[str, bytes] | None, NDArra
 
 
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """For each variant of a recipe, in words, the settings in which its variants differ."""
+    """For each variant of a recipe, in words, its network, and the settings in which its variants differ."""
     flat = {
         name: flatten({key: config[key] for key in ("data", "model", "train")})
         for name, config in configs.items()
@@ -165,6 +170,8 @@ def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     different = [
         key for key in keys if len({json.dumps(settings.get(key)) for settings in flat.values()}) > 1
     ]
+    network = [key for key in NETWORK if key in keys]  # within one stage alike, over all of them not
+    different = [*network, *(key for key in different if key not in network)]
     return {
         name: plots.elide(
             ", ".join(
@@ -197,6 +204,7 @@ def _best(entries: Sequence[_Entry]) -> _Entry:
 
 def _table(entries: Sequence[_Entry]) -> Table:
     best = _best(entries)
+    final = _best([entry for entry in entries if entry.is_last]) if any(e.is_last for e in entries) else None
     rows: list[list[Cell]] = [
         [
             entry.stage,
@@ -212,7 +220,7 @@ def _table(entries: Sequence[_Entry]) -> Table:
             f"{100 * fmean(entry.rises):.0f}" if entry.rises else None,
             f"{entry.num_overfit} of {len(entry.rises)}" if entry.rises else None,
             None if entry.test is None else f"{100 * entry.test:.1f}",
-            "best" if entry is best else "taken" if entry.taken else None,
+            ", ".join(_marks(entry, best, final)) or None,
         ]
         for entry in entries
     ]
@@ -230,6 +238,16 @@ def _table(entries: Sequence[_Entry]) -> Table:
         ],
         rows=rows,
     )  # fmt: skip
+
+
+def _marks(entry: _Entry, best: _Entry, final: _Entry | None) -> Iterator[str]:
+    """What became of a variant: carried on to the next stage, best of the last one, best of all."""
+    if entry.taken:
+        yield "taken"
+    if entry is final:
+        yield "best of the last stage"
+    if entry is best:
+        yield "best of all"
 
 
 def _accuracy(estimate: Estimate) -> str:

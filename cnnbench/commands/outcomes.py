@@ -20,11 +20,11 @@ INTERRUPTED = 130
 def show_outcome(loaded: "Recipe", outcome: "Reported") -> None:
     """The comparison, what came of the recipe's claims and checks, and where the report is."""
     from cnnbench import views
-    from cnnbench.comparison.claims import judge
 
     if outcome.comparison is not None:
         views.show_comparison(outcome.comparison)
-        views.show_claims(judge(outcome.comparison, [claim.model_dump() for claim in loaded.claims]))
+        console.print_lines([f"- {sentence}" for sentence in outcome.picked])
+        views.show_claims(outcome.claims)
     views.show_checks(outcome.checks)
     if outcome.skipped:
         names = ", ".join(each.variant for each in outcome.skipped)

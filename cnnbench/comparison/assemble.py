@@ -93,6 +93,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         measured=_estimate(variant, quantity),
         skipped=variant.skipped is not None and not variant.measurements,
         is_fixed=variant.is_fixed,
+        is_untrained=variant.is_untrained,
         more={
             name: estimate
             for name, each in MORE.items()

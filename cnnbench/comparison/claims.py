@@ -1,6 +1,6 @@
 """What a recipe claims beforehand, held against its runs: supported, contradicted, mixed or undecided."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,14 +39,27 @@ class Judgement:
         return f"{self.verdict}, for these runs alone" if limited else self.verdict
 
 
-def judge(comparison: Comparison, claims: Iterable[Mapping[str, Any]]) -> list[Judgement]:
+def judge(
+    comparison: Comparison,
+    claims: Iterable[Mapping[str, Any]],
+    compare_by: Callable[[str], Comparison] | None = None,
+) -> list[Judgement]:
     """The verdict on each claim ("text", "better", "than") from the tested pairs of one recipe.
 
+    A claim about another "metric" than the comparison's goes by what `compare_by` returns for its name.
     Raises CnnbenchError where the comparison is one of several recipes: whose claims they are is not known.
     """
     if len(comparison.recipes()) > 1:
         raise CnnbenchError("claims belong to one recipe; compare it alone")
-    return [_judge(comparison, claim["text"], claim["better"], claim["than"]) for claim in claims]
+    found = {comparison.metric.name: comparison}
+    judged = []
+    for claim in claims:
+        metric = claim.get("metric") or comparison.metric.name
+        if metric not in found:
+            assert compare_by is not None, f"nobody compares by {metric}"
+            found[metric] = compare_by(metric)
+        judged.append(_judge(found[metric], claim["text"], claim["better"], claim["than"]))
+    return judged
 
 
 def rule(judgements: Sequence[Judgement]) -> str:
@@ -60,13 +73,15 @@ def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Seque
         for other in than:
             test, p_adjusted = _test(comparison, one, other)
             if test is None:
-                evidence.append(f"{one} against {other}: not tested, for want of runs on the same images")
+                want = "runs on the same images" if comparison.metric.split else "a second seed"
+                evidence.append(f"{one} against {other}: not tested, for want of {want}")
                 missing += 1
                 continue
             evidence.append(_written(comparison, one, other, test, p_adjusted))
             if p_adjusted <= SIGNIFICANT:
-                gains += test.difference > 0
-                losses += test.difference < 0
+                is_gain = (test.difference > 0) == comparison.metric.higher_is_better
+                gains += is_gain
+                losses += not is_gain
     verdict: Verdict = "undecided"
     if losses:
         verdict = "mixed" if gains else "contradicted"
@@ -95,8 +110,9 @@ def _written(comparison: Comparison, one: str, other: str, test: PairedTest, p_a
     interval = written_interval(metric, test.low, test.high).replace("-", "−")
     single = _is_single(comparison, one, other)
     seeds = "; one seed each, so the luck of training is not counted" if single else ""
+    unit = "points" if metric.is_proportion else f"{metric.unit} of {metric.label}".lstrip()
     return (
-        f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} points "
+        f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
         f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"
     )
 

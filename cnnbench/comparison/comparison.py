@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cnnbench.comparison.quantities import (
     KNOWN,
@@ -13,6 +13,9 @@ from cnnbench.comparison.quantities import (
     written_p,
 )
 from cnnbench.statistics import Estimate, PairedTest, Point, is_steady, pareto_front
+
+if TYPE_CHECKING:
+    from cnnbench.recipe.config import JudgedOn
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
 Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
@@ -46,6 +49,7 @@ class Row:
     measured: Estimate | None  # the quantity that is compared
     skipped: bool = False  # it could not be run here; `problems` says why
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
+    is_untrained: bool = False  # random weights: what it gets right is chance
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
 
     @property
@@ -76,12 +80,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the recipes' order, tested pairs, the quantity compared, problems beyond single rows."""
+    """Rows in the recipes' order, tested pairs, the quantity compared, problems beyond single rows.
+
+    `judged_on` says whether the test images may be looked at (see Recipe).
+    """
 
     rows: list[Row]
     pairs: list[Pair]
     metric: Quantity
     problems: list[str] = field(default_factory=list)
+    judged_on: "JudgedOn" = "test"
 
     def recipes(self) -> dict[str, list[Row]]:
         """Rows by recipe, in order."""
@@ -120,6 +128,10 @@ class Comparison:
             return "untested"
         return "worse" if pair.differs else "tied"
 
+    def guesses(self, recipe: str) -> bool:
+        """Whether a recipe trains nothing, and what is compared is what its networks get right."""
+        return self.metric.split is not None and all(row.is_untrained for row in self.recipes()[recipe])
+
     def points(self, x: Cost) -> list[Point]:
         """The measured variants of which the cost is known, for a picture."""
         several = len(self.recipes()) > 1
@@ -149,6 +161,12 @@ class Comparison:
             )
         if best is None:
             yield f"No {self.metric.label} has been measured yet."
+            return
+        if self.guesses(recipe):
+            yield (
+                "Nothing was trained: these networks guess, and their accuracy says nothing of them. The "
+                "answer is in the checks and analyses."
+            )
             return
         yield self._headline(best, alone=len(measured) == 1)
         if self.metric.is_exact:

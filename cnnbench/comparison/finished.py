@@ -1,7 +1,9 @@
 """Finds recipes with finished runs, and compares them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnbench.comparison.assemble import LEADING_OF_MASKS, compared, runs_of
 from cnnbench.comparison.comparison import Comparison
@@ -11,16 +13,24 @@ from cnnbench.comparison.stages import stale_stages
 from cnnbench.errors import CnnbenchError
 from cnnbench.files import natural_order
 
+if TYPE_CHECKING:
+    from cnnbench.recipe.config import JudgedOn
+
 PLAN = "plan.json"
 
 
 def compare(
-    paths: Sequence[Path] = (), *, runs_dir: Path = Path("runs"), metric: str | None = None
+    paths: Sequence[Path] = (),
+    *,
+    runs_dir: Path = Path("runs"),
+    metric: str | None = None,
+    judged_on: "JudgedOn" = "test",
 ) -> Comparison:
     """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
 
     A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
-    Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy.
+    Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy; or
+    those of validation where these decide (see Recipe).
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
@@ -34,7 +44,10 @@ def compare(
     if metric is None:
         all_masks = bool(runs) and all(LEADING_OF_MASKS in run.values for run in runs)
         metric = LEADING_OF_MASKS if all_masks else "test_accuracy"
-    return compared(recipes, named(metric, (name for run in runs for name in run.values)))
+        if judged_on != "test":
+            metric = metric.replace("test", "val")
+    quantity = named(metric, (name for run in runs for name in run.values))
+    return replace(compared(recipes, quantity), judged_on=judged_on)
 
 
 def _find(path: Path, runs_dir: Path) -> list[Path]:

@@ -70,6 +70,10 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
     names: tuple[str, ...] = BRIEF_ESTIMATES if brief else ESTIMATES
     if of_masks(comparison):
         names = BRIEF_OF_MASKS if brief else ESTIMATES_OF_MASKS
+    if comparison.judged_on == "val":  # test is left for the end of the search
+        names = tuple(name for name in names if not name.startswith("test_"))
+    elif comparison.judged_on == "val_then_test" and "test_accuracy" not in names:
+        names = ("test_accuracy", *names)
     others = [(KNOWN | MORE)[name] for name in names if name != metric.name]
     singles = [KNOWN[name] for name in (BRIEF_SINGLES if brief else SINGLES) if name != metric.name]
     columns = [*(["recipe"] if several else []), "variant", "seeds", metric.axis, "", "95 % interval"]
@@ -83,7 +87,7 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
                 row.variant,
                 str(row.num_seeds),
                 SKIPPED if row.skipped else _text(metric, estimate),
-                MARKS[comparison.standing(row)],
+                mark(comparison, row),
                 _interval(metric, estimate),
                 *(_text(quantity, row.estimate(quantity.name)) for quantity in others),
                 *(_single(quantity, getattr(row, quantity.name)) for quantity in singles),
@@ -98,10 +102,15 @@ def of_masks(comparison: Comparison) -> bool:
     return bool(measured) and all("test_iou" in row.more for row in measured)
 
 
+def mark(comparison: Comparison, row: Row) -> str:
+    """How a variant stands to the best of its recipe; nothing where all of them guess."""
+    return "" if comparison.guesses(row.recipe) else MARKS[comparison.standing(row)]
+
+
 def legend(comparison: Comparison) -> str:
     """What the marks in the table mean, those that occur."""
-    used = {MARKS[comparison.standing(row)] for row in comparison.rows}
-    return "; ".join(f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used)
+    used = {mark(comparison, row) for row in comparison.rows}
+    return "; ".join(f"{each} {meaning}" for each, meaning in LEGEND.items() if each in used)
 
 
 def markdown_table(comparison: Comparison) -> str:

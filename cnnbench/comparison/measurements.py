@@ -55,6 +55,11 @@ class VariantMeasurements:
         own = bool(model.get("pretrained") or model.get("weights")) and model.get("head") != "new"
         return own and epochs == 0
 
+    @property
+    def is_untrained(self) -> bool:
+        """Whether its weights are those it began with, and no one else's."""
+        return not self.is_fixed and self.config.get("train", {}).get("epochs") == 0
+
     def values(self, name: str) -> list[float]:
         """A quantity's values over the seeds that have it."""
         return [run.values[name] for run in self.measurements if name in run.values]

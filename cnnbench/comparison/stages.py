@@ -61,7 +61,13 @@ def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = Fal
             named = variant.encoder_of.variant if variant.encoder_of else None
             if (taken.file, named) not in found:
                 found[taken.file, named] = _find(
-                    taken.file, named, root, runs_dir, recipe.quick, recipe.num_seeds
+                    taken.file,
+                    named,
+                    root,
+                    runs_dir,
+                    recipe.quick,
+                    recipe.num_seeds,
+                    weights=variant.encoder_of is not None,
                 )
             upstream, winner = found[taken.file, named]
             if variant.encoder_of is not None:
@@ -91,15 +97,23 @@ def find_winner(
     file: Path, root: Path, runs_dir: Path, *, quick: bool = False, num_seeds: int | None = None
 ) -> Winner:
     """The winner of a recipe from its finished runs; NotRunError where these are not all there."""
-    return _find(file, None, root, runs_dir, quick, num_seeds)[1]
+    return _find(file, None, root, runs_dir, quick, num_seeds, weights=False)[1]
 
 
 def _find(
-    file: Path, named: str | None, root: Path, runs_dir: Path, quick: bool, num_seeds: int | None
+    file: Path,
+    named: str | None,
+    root: Path,
+    runs_dir: Path,
+    quick: bool,
+    num_seeds: int | None,
+    *,
+    weights: bool,
 ) -> tuple[Recipe, Winner]:
     """A recipe, solved, with the variant of this name, or its winner; of the one named all runs suffice."""
     only = () if named is None else (named,)
-    upstream = upstream_recipe(load_recipe(file, quick=quick, seeds=num_seeds, only=only), root, runs_dir)
+    asked = load_recipe(file, quick=quick, seeds=num_seeds, only=only)
+    upstream = upstream_recipe(asked, root, runs_dir, weights=weights)
     if named is not None:
         return upstream, named_variant(upstream, named, file, num_seeds)
     return upstream, _winner_of(upstream, file, num_seeds, runs_dir)
@@ -125,10 +139,10 @@ def _winner_of(upstream: Recipe, file: Path, num_seeds: int | None, runs_dir: Pa
     )
 
 
-def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path) -> Recipe:
+def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path, *, weights: bool = True) -> Recipe:
     """The recipe, solved, with seeds of which all runs are complete; NotRunError where there are none.
 
-    With `only` in the recipe the runs of these variants suffice.
+    With `only` in the recipe the runs of these variants suffice, without `weights` those without theirs.
     """
     whole = load_recipe(recipe.path, quick=recipe.quick)
     states = []
@@ -140,7 +154,8 @@ def upstream_recipe(recipe: Recipe, root: Path, runs_dir: Path) -> Recipe:
             solved = narrowed(solve_matches(solved, root), seeds, recipe.only)
         except NotRunError as error:
             raise NotRunError(f"{whole.directory}, which is built on {error}") from error
-        state = [(run, decide(run, config)) for run, config in solved_runs(solved, runs_dir)]
+        runs = solved_runs(solved, runs_dir)
+        state = [(run, decide(run, config, weights=weights)) for run, config in runs]
         if all(decision.action == "reuse" for _, decision in state):
             return solved
         states.append(state)
@@ -228,7 +243,7 @@ def _found_again(winner: Winner, runs_dir: Path) -> Winner:
     is_named = bool(winner.weights) and not winner.contenders
     upstream, now = _find(
         Path(winner.file), winner.variant if is_named else None, data_root(None), runs_dir,
-        Path(winner.recipe).name.endswith("+quick"), winner.num_seeds,
+        Path(winner.recipe).name.endswith("+quick"), winner.num_seeds, weights=bool(winner.weights),
     )  # fmt: skip
     if not winner.weights:
         return now

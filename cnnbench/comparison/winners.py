@@ -1,18 +1,18 @@
 """Which variant of a recipe is carried on to the next one: the best, or the cheapest that may be as good."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from cnnbench.comparison.comparison import Comparison, Row
+from cnnbench.comparison.comparison import EQUAL_COST, Comparison, Row
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Contender
 from cnnbench.statistics import Estimate
 
-METRIC = KNOWN["val_accuracy"]
+METRIC, TEST = KNOWN["val_accuracy"], KNOWN["test_accuracy"]
 RULE = (
     "By validation accuracy. Among the best variant and all that cannot be told apart from it (paired test "
     "on the same validation images, corrected for all pairs), the one with the fewest multiply-adds is "
-    "taken, then with the fewest parameters; of equal cost, the best."
+    "taken, then with the fewest parameters, then the best; costs within 2 % of each other count as equal."
 )
 COLUMNS = (
     "variant", "seeds", "validation accuracy (%)", "95 % interval (%)", "multiply-adds", "parameters",
@@ -42,7 +42,7 @@ def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
     best = left.best(recipe)
     assert best is not None  # there are rows, and all are measured
     tied = [row for row in rows if left.standing(row) == "tied"]
-    taken = min([best, *tied], key=_cost)
+    taken = _cheapest([best, *tied])
     contenders = [_contender(left, row, best) for row in rows]
     reasons = list(_reasons(left, best, tied, taken))
     if left_out := [row.variant for row in comparison.rows if row.variant not in names]:
@@ -50,11 +50,41 @@ def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
     return taken.variant, contenders, reasons
 
 
-def _cost(row: Row) -> tuple[float, float, float]:
-    """For a minimum: multiply-adds, then parameters, then the better mean."""
-    unknown = float("inf")
-    macs = unknown if row.macs is None else row.macs
-    return macs, unknown if row.num_params is None else row.num_params, -_estimate(row).mean
+def picked(comparison: Comparison) -> list[str]:
+    """Sentences on which variant validation picks, and where the recipe is judged so, what test says of it.
+
+    None where validation accuracy is not what is compared, or nothing can be picked yet.
+    """
+    if comparison.metric.name != METRIC.name or comparison.judged_on == "test":
+        return []
+    try:
+        variant, _, reasons = pick(comparison)
+    except CnnbenchError:
+        return []  # no variant has every seed, which the table says
+    if comparison.judged_on == "val":
+        return [f"What is built on this recipe takes {variant}. {' '.join(reasons)}"]
+    (row,) = (row for row in comparison.rows if row.variant == variant)
+    test = row.test_accuracy
+    if test is None:
+        return [f"Validation picks {variant}. {' '.join(reasons)}"]
+    how = "one seed" if test.num == 1 else f"mean ± standard deviation over {test.num} seeds"
+    if test.low is not None and test.high is not None:
+        how += f"; 95 % interval {written_interval(TEST, test.low, test.high)} %"
+    return [
+        f"Validation picks {variant}; its test accuracy is {written_estimate(TEST, test)} % ({how}). Test "
+        f"images had no part in the choice. {' '.join(reasons)}"
+    ]
+
+
+def _cheapest(rows: Sequence[Row]) -> Row:
+    """By multiply-adds, then parameters, where they differ by more than EQUAL_COST; then the better mean."""
+    costs: tuple[Callable[[Row], int | None], ...] = (lambda row: row.macs, lambda row: row.num_params)
+    for cost in costs:
+        known = [value for row in rows if (value := cost(row)) is not None]
+        if known:
+            most = EQUAL_COST * min(known)
+            rows = [row for row in rows if (value := cost(row)) is not None and value <= most]
+    return max(rows, key=lambda row: _estimate(row).mean)
 
 
 def _contender(comparison: Comparison, row: Row, best: Row) -> Contender:

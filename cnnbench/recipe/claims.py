@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnbench.recipe.checking import Checker
+from cnnbench.recipe.checks import QUANTITIES
 from cnnbench.recipe.config import Claim
 from cnnbench.recipe.merging import written
 from cnnbench.recipe.mistakes import found
+
+METRICS = [name for name, known in QUANTITIES.items() if known.source == "run"]  # one value for each seed
 
 
 def check_claims(check: Checker, entries: Any, variants: Sequence[str] | None) -> list[Claim]:
@@ -29,6 +32,8 @@ def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str] | Non
     claim = check.claim(layer)
     if claim is None:
         return None
+    if claim.metric is not None and claim.metric not in METRICS:
+        check.unknown(layer.origin(("metric",)), claim.metric, "metric {}", METRICS)
     for key, names in (("better", claim.better), ("than", claim.than)):
         for place, name in enumerate(names):
             if variants is not None and name not in variants:

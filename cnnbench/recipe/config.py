@@ -9,6 +9,7 @@ from cnnbench.options import Count, DropRate, ImageSize, NonNegative, NonNegativ
 from cnnbench.recipe.code import code_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+JudgedOn = Literal["test", "val", "val_then_test"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 VariantNames = Annotated[list[str], Field(min_length=1)]
 ClassNames = Annotated[list[str], Field(min_length=2)]
@@ -247,6 +248,7 @@ class Claim(_Config):
     text: str
     better: VariantNames
     than: VariantNames
+    metric: str | None = None  # what is compared; None: what the recipe is judged by
 
 
 class Check(_Config):
@@ -316,13 +318,18 @@ class Variant(_Config):
 
 
 class Recipe(_Config):
-    """A validated recipe; `directory` is its place under `runs/`: the name, and what was overridden."""
+    """A validated recipe; `directory` is its place under `runs/`: the name, and what was overridden.
+
+    It is judged on test; or on val, where its winner is carried on to another recipe, and test is left for
+    that one; or on val, and then the variant picked is measured on test.
+    """
 
     path: Path
     name: str
     directory: str
     title: str
     question: str
+    judged_on: JudgedOn = "test"
     analyses: list[Named]
     variants: list[Variant]
     claims: list[Claim] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
@@ -13,6 +13,7 @@ from cnnbench.recipe.config import (
     BestOf,
     DataConfig,
     EncoderOf,
+    JudgedOn,
     Limits,
     MatchParams,
     Named,
@@ -32,8 +33,8 @@ from cnnbench.recipe.stages import Stages
 from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
-    "title", "question", "analyses", "plugins", "limits", "data", "model", "train", "sweep", "variants",
-    "claims", "checks",
+    "title", "question", "judged_on", "analyses", "plugins", "limits", "data", "model", "train", "sweep",
+    "variants", "claims", "checks",
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
@@ -88,6 +89,7 @@ class _Reader:
         section_overrides = self._top_level_overrides()
         title = self._text("title")
         question = self._text("question")
+        judged_on = self._judged_on()
         analyses = self._analyses()
         variants = self._variants(section_overrides)
         names = self.entries.names
@@ -106,6 +108,7 @@ class _Reader:
             directory=name + directory_suffix(self.overrides, self.quick),
             title=title or name,
             question=question,
+            judged_on=judged_on,
             analyses=analyses,
             variants=variants,
             claims=claims,
@@ -115,6 +118,17 @@ class _Reader:
             overrides=[override.text for override in self.overrides],
             text=self.text,
         )
+
+    def _judged_on(self) -> JudgedOn:
+        value = self.document.get("judged_on", "test")
+        for known in get_args(JudgedOn):
+            if value == known:
+                return cast("JudgedOn", known)
+        if isinstance(value, str):
+            self.check.unknown(("judged_on",), value, "judged_on = {}", get_args(JudgedOn))
+        else:
+            self.check.add(("judged_on",), f"expected {choices(get_args(JudgedOn))}, found {found(value)}")
+        return "test"
 
     def _plugins(self) -> None:
         plugins = self.document.get("plugins", [])

@@ -1,17 +1,19 @@
 """The recipe language as a JSON Schema, so that editors complete and check recipes while they are written."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
 from cnnbench import catalog
 from cnnbench.libraries import LIBRARIES
+from cnnbench.recipe.claims import METRICS
 from cnnbench.recipe.config import (
     Check,
     Claim,
     DataConfig,
     EarlyStopping,
     Init,
+    JudgedOn,
     LibraryEncoder,
     Limits,
     Loss,
@@ -46,6 +48,7 @@ def recipe_schema() -> Schema:
     definitions["limits"] = _table(Limits.model_json_schema()["properties"])
     definitions["match_params"] = _table(MatchParams.model_json_schema()["properties"], ["like"])
     claim = Claim.model_json_schema()
+    claim["properties"]["metric"] = {"enum": METRICS}
     definitions["claim"] = _table(claim["properties"], claim["required"])
     declared = Check.model_json_schema()
     definitions["check"] = _table(declared["properties"], declared["required"])
@@ -63,6 +66,7 @@ def recipe_schema() -> Schema:
         {
             "title": text,
             "question": text,
+            "judged_on": {"enum": list(get_args(JudgedOn))},
             "analyses": {"type": "array", "items": {"$ref": "#/$defs/analysis"}},
             **sections,
             "claims": {"type": "array", "items": {"$ref": "#/$defs/claim"}},

@@ -9,6 +9,7 @@ from cnnbench.runs import Run
 if TYPE_CHECKING:
     from cnnbench.checks.results import CheckResult
     from cnnbench.comparison import Comparison
+    from cnnbench.comparison.claims import Judgement
     from cnnbench.job import JobEvent
     from cnnbench.recipe.config import RunConfig
 
@@ -73,6 +74,8 @@ class Reported:
     failures: list[Failed]
     skipped: list[Skipped] = field(default_factory=list)
     checks: "list[CheckResult]" = field(default_factory=list)
+    claims: "list[Judgement]" = field(default_factory=list)
+    picked: list[str] = field(default_factory=list)  # what validation picks, where the recipe goes by that
 
 
 Event = Started | Working | Finished | Notice | Failed | Skipped | Reported

@@ -25,6 +25,7 @@ def write_plan(recipe: "Recipe", directory: Path, command: str, skipped: Mapping
         "command": command,
         "title": recipe.title,
         "question": recipe.question,
+        "judged_on": recipe.judged_on,
         "analyses": [analysis.model_dump(mode="json") for analysis in recipe.analyses],
         "claims": [claim.model_dump(mode="json") for claim in recipe.claims],
         "checks": [check.model_dump(mode="json") for check in recipe.checks],

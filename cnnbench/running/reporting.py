@@ -65,6 +65,8 @@ def report(
     from cnnbench.checks.evaluate import evaluate_checks
     from cnnbench.comparison import compare
     from cnnbench.comparison.built_on import stage_directories
+    from cnnbench.comparison.claims import judge
+    from cnnbench.comparison.winners import picked
     from cnnbench.report import write_report
 
     runs = complete_runs(directory)
@@ -74,19 +76,27 @@ def report(
 
     def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
         of = read_json(place / "plan.json")
-        return Subject(of["recipe"], of["title"], complete_runs(place), datasets, device, stages)
+        judged_on = of.get("judged_on", "test")
+        return Subject(of["recipe"], of["title"], complete_runs(place), datasets, device, stages, judged_on)
 
     stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
     subject = subject_of(directory, stages)
     analysed = [(name, list(analysis.analyse(subject))) for name, analysis in make_analyses(recipe)]
-    comparison = compare([directory])
+    comparison = compare([directory], judged_on=recipe.judged_on)
+    claims = judge(comparison, plan["claims"], lambda metric: compare([directory], metric=metric))
     planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
     checks = evaluate_checks(recipe.checks, subject, planned)
     path = write_report(
-        directory, plan=plan, subject=subject, analyses=analysed, comparison=comparison, checks=checks
+        directory,
+        plan=plan,
+        subject=subject,
+        analyses=analysed,
+        comparison=comparison,
+        claims=claims,
+        checks=checks,
     )
     mark_complete(recipe, directory, plan, runs)
-    return Reported(directory, path, comparison, failures, list(skipped), checks)
+    return Reported(directory, path, comparison, failures, list(skipped), checks, claims, picked(comparison))
 
 
 def mark_complete(recipe: "Recipe", directory: Path, plan: dict[str, Any], runs: Sequence[Run]) -> None:

@@ -127,3 +127,15 @@ def test_shares_are_checked(shares: list[float], valid: bool) -> None:
     else:
         with pytest.raises(ValueError, match="shares"):
             model(shares=shares)
+
+
+@pytest.mark.parametrize(("schedule", "said"), [("cosine", True), ("one_cycle", True), ("constant", False)])
+def test_a_rate_that_falls_to_the_end_is_said_to_put_the_best_epoch_there(
+    make_run: MakeRun, subject_from: SubjectFrom, schedule: str, said: bool
+) -> None:
+    run = make_run("a", 0, [0.1, 0.4, 0.5])
+    config = run.config()
+    config["train"]["schedule"] = {"name": schedule}
+    (run.path / "config.json").write_text(json.dumps(config))
+    figure, *_ = Convergence().analyse(subject_from([run]))
+    assert ("The learning rate falls until the last epoch" in figure.caption) is said

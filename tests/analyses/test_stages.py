@@ -84,15 +84,18 @@ def test_every_variant_of_every_stage_has_a_row(two_stages: Subject) -> None:
     rows = by_name(table)
     assert list(rows) == ["first: wide", "first: narrow", "last: plain", "last: better"]
     wide = rows["first: wide"]
-    assert wide["configuration"] == "widths = [8, 8]"
-    assert rows["last: better"]["configuration"] == "activation = gelu"
+    of_all = "stem = 3x3, stem_pool = false, widths = [{}, {}], blocks = [3, 3, 3], activation = {}"
+    assert wide["configuration"] == of_all.format(8, 8, "relu")
+    last = rows["last: better"]["configuration"]
+    assert last.endswith("activation = gelu")
+    assert "widths" in last, "what the variants of a stage share tells it from the other stages"
     assert wide["seeds"] == 3
     # 60, 61 and 62 of 200 are wrong: mean 69.5 %, deviation 0.5, Student's t 4.303 × 0.5 / √3 = 1.2
     assert wide["validation (%)"] == "69.5 ± 0.5"
     assert wide["95 % interval (%)"] == "68.3 to 70.7"
     assert wide["train (%)"] == "95.0"
     assert wide["train − validation (points)"] == "25.5"
-    assert [rows[name][""] for name in rows] == [None, "taken", None, "best"]
+    assert [rows[name][""] for name in rows] == [None, "taken", None, "best of the last stage, best of all"]
     assert [rows[name]["test (%)"] for name in rows] == [None, None, "77.0", "77.0"], "test is for the end"
 
 

@@ -59,6 +59,31 @@ def test_the_evidence_says_difference_interval_and_p() -> None:
     ]
 
 
+def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
+    seconds = [Pair("demo", "a", "b", PairedTest(-12.5, -15.0, -10.0, 0.001, "test"), 0.002)]
+    asked = []
+
+    def compare_by(metric: str) -> Comparison:
+        asked.append(metric)
+        return replace(comparison(), pairs=seconds, metric=KNOWN[metric])
+
+    claims = [
+        {"text": "", "better": ["a"], "than": ["b"], "metric": "train_seconds"},
+        {"text": "", "better": ["b"], "than": ["a"], "metric": "train_seconds"},
+        {"text": "", "better": ["a"], "than": ["b"], "metric": None},
+        {"text": "", "better": ["a"], "than": ["d"], "metric": "train_seconds"},
+    ]
+    faster, slower, better, untested = judge(comparison(), claims, compare_by)
+    assert asked == ["train_seconds"]  # read once
+    assert [each.verdict for each in (faster, slower, better)] == ["supported", "contradicted", "supported"]
+    assert faster.evidence == [
+        "a against b: −12.5 s of training time (95 % interval, not corrected, −15.0 to −10.0; corrected "
+        "p = 0.002)"
+    ]
+    assert better.evidence[0].startswith("a against b: +5.0 points")
+    assert untested.evidence == ["a against d: not tested, for want of a second seed"]
+
+
 @pytest.mark.parametrize(("num_seeds", "warned"), [(1, True), (2, False)])
 def test_one_seed_is_said(num_seeds: int, warned: bool) -> None:
     [claim] = judge(comparison(num_seeds), [{"text": "", "better": ["a"], "than": ["b"]}])

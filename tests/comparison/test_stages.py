@@ -222,6 +222,14 @@ def test_a_changed_recipe_makes_what_is_built_on_it_stale(done: Place) -> None:
     assert "stale: these runs were built on small" in (done.runs / "next/report.md").read_text()
 
 
+def test_a_winner_is_found_without_its_weights(done: Place) -> None:
+    for path in done.runs.glob("base/*/*/best.safetensors"):
+        path.unlink()
+    assert stale_stages(done.runs / "next") == []
+    winner = find_winner(done.file("base"), Path("data"), done.runs)
+    assert winner.variant == "small"
+
+
 def test_what_changes_no_run_makes_nothing_stale(done: Place) -> None:
     done.change("base", "analyses = []", 'title = "Another"\nanalyses = ["learning_curves"]')
     assert stale_stages(done.runs / "next") == []

@@ -1,10 +1,12 @@
 """Which variant is carried on: the best, or among those that may be as good the cheapest."""
 
+from dataclasses import replace
+
 import pytest
 
 from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
-from cnnbench.comparison.winners import COLUMNS, contender_rows, pick
+from cnnbench.comparison.winners import COLUMNS, contender_rows, pick, picked
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate, PairedTest
 
@@ -44,7 +46,17 @@ def comparison(*rows: Row, same: str = "") -> Comparison:
             comparison(row("a", 0.6), row("b", 0.61, num_params=11), same="ab"), "a", id="tie, parameters"
         ),
         pytest.param(
-            comparison(row("a", 0.6, macs=99, num_params=999), row("b", 0.61), same="ab"),
+            comparison(row("a", 0.6, macs=1000), row("b", 0.61, macs=1019), same="ab"),
+            "b",
+            id="costs within 2 % decide nothing",
+        ),
+        pytest.param(
+            comparison(row("a", 0.6, macs=1000), row("b", 0.61, macs=1021), same="ab"),
+            "a",
+            id="costs beyond 2 % do",
+        ),
+        pytest.param(
+            comparison(row("a", 0.6, macs=97, num_params=999), row("b", 0.61), same="ab"),
             "a",
             id="multiply-adds come first",
         ),
@@ -114,3 +126,19 @@ def test_a_variant_with_other_images_is_no_rival() -> None:
 def test_no_winner() -> None:
     with pytest.raises(CnnbenchError, match="r has no winner: no variant of it was trained with every seed"):
         pick(comparison(row("a", 0.6, complete=False)))
+
+
+def test_what_is_picked_is_told_with_its_test_accuracy_where_that_is_to_be_looked_at() -> None:
+    cheap = replace(row("a", 0.6, macs=50), test_accuracy=Estimate(0.58, 0.01, 0.555, 0.605, 3))
+    compared = comparison(cheap, row("b", 0.61), same="ab")
+    assert picked(compared) == []  # judged on test: nothing is picked
+    (said,) = picked(replace(compared, judged_on="val"))
+    assert said.startswith("What is built on this recipe takes a. b has the best validation accuracy, 61.0")
+    assert "58.0" not in said
+    (said,) = picked(replace(compared, judged_on="val_then_test"))
+    assert said.startswith(
+        "Validation picks a; its test accuracy is 58.0 ± 1.0 % (mean ± standard deviation over 3 seeds; 95 % "
+        "interval 55.5 to 60.5 %). Test images had no part in the choice. b has the best validation accuracy"
+    )
+    nothing = comparison(row("a", 0.6, complete=False))
+    assert picked(replace(nothing, judged_on="val_then_test")) == []

@@ -56,8 +56,22 @@ def test_a_recipe_needs_none(tmp_path: Path) -> None:
         ('text = 3\nbetter = ["wide"]\nthan = ["plain"]', 11, "found 3"),
         ('better = ["wide"]\nthan = ["plain"]', 10, "text is missing"),
         ('text = "x"\nbetter = ["wide"]\nthen = ["plain"]', 13, "did you mean 'than'?"),
+        (
+            'text = "x"\nbetter = ["wide"]\nthan = ["plain"]\nmetric = "train_second"',
+            14,
+            "did you mean 'train_seconds'?",
+        ),
     ],
-    ids=["unknown variant", "itself", "no list", "empty", "no text", "missing", "unknown key"],
+    ids=[
+        "unknown variant",
+        "itself",
+        "no list",
+        "empty",
+        "no text",
+        "missing",
+        "unknown key",
+        "unknown metric",
+    ],
 )
 def test_mistakes_are_shown_where_they_are(tmp_path: Path, claim: str, line: int, said: str) -> None:
     with pytest.raises(RecipeError) as caught:

@@ -363,6 +363,15 @@ def with_name(name: str) -> str:
         pytest.param(
             "title = 3\n" + DATA + ONE_VARIANT, "1:9", "expected text in quotes, found 3", id="title"
         ),
+        pytest.param(
+            'judged_on = "vall"\n' + DATA + ONE_VARIANT, "1:13", "did you mean 'val'?", id="judged_on"
+        ),
+        pytest.param(
+            "judged_on = true\n" + DATA + ONE_VARIANT,
+            "1:13",
+            "expected one of test, val, val_then_test, found true",
+            id="judged_on of a truth",
+        ),
         pytest.param(with_train("epoch = 1"), "4:1", "did you mean 'epochs'?", id="key of a section"),
         pytest.param(with_data("zzz = 1"), "3:1", "expected one of name, batch_size", id="nothing near"),
         pytest.param(
