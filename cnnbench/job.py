@@ -257,6 +257,7 @@ def describe(
         "message": None,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "epochs": state.rows[-1].epoch,
+        "sittings": state.sittings,
         "best_epoch": state.best_epoch,
         **task.described(),
         "metrics": {},

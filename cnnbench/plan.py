@@ -56,6 +56,8 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         _check_norms(summary, variant.data.batch_size)
         if not recipe.quick:  # whose epochs are too few for anything
             summary.tuning.check_epochs(variant.train.epochs)
+        if task == "segmentation" and recipe.judged_on != "test":
+            raise CnnbenchError("judged_on is for classification, but the data has masks: leave it out")
         check_task(task, variant.train, in_shape, num_classes, summary.output_shape)
         with about("train", "progressive_resizing"):
             _check_resizing(variant, in_shape, num_classes, task, recipe.plugins)

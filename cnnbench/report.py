@@ -100,7 +100,10 @@ def write_report(
     content = {
         "title": plan["title"],
         "question": plan["question"],
-        "answer": [*winners.picked(comparison), *comparison.conclusions()],
+        "answer": [
+            *winners.picked(comparison, [each["name"] for each in plan["variants"]]),
+            *comparison.conclusions(),
+        ],
         "claims": claims,
         "rule": rule(claims),
         "checks": checks,
@@ -142,17 +145,22 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     measured = [row for row in comparison.rows if row.test_accuracy is not None]
     single = [row.variant for row in measured if row.num_seeds == 1 and not row.is_fixed]
     several = [row.variant for row in measured if row.num_seeds > 1]
+    split = "test" if comparison.judged_on == "test" else "validation"
     sentences = []
     if single:
         sentences.append(
             f"One seed only: {', '.join(single)}. There the interval counts which images happen to be in the "
-            "test set; how much another seed would change the figure is unknown."
+            f"{split} set; how much another seed would change the figure is unknown."
         )
     if several:
         sentences.append(
-            "An interval over seeds counts the luck of training alone: the test images are the same for each "
-            "seed, and other images would move all variants somewhat."
+            f"An interval over seeds counts the luck of training alone: the {split} images are the same for "
+            "each seed, and other images would move all variants somewhat."
         )
+    last = [each["name"] for each in plan["variants"] if each["config"]["train"].get("keep") == "last"]
+    but = f" (but of {', '.join(last)}: there they are the last, and the table's best epoch is that)" * bool(
+        last
+    )
     epochs = {variant["config"]["train"].get("epochs") for variant in plan["variants"]}
     if 0 in epochs:
         who = "Nothing" if epochs == {0} else "Where epochs = 0, nothing"
@@ -163,7 +171,8 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     if epochs != {0}:
         sentences.append(
             "Validation is cut from train, by the same fixed rule for every seed, and picks the epoch whose "
-            f"weights are kept: its figures are therefore a bit too good. {ON_TEST[comparison.judged_on]}"
+            f"weights are kept{but}: its figures are therefore a bit too good. "
+            f"{ON_TEST[comparison.judged_on]}"
         )
         sentences.append(
             "What the table says of train is measured with the kept weights on the train split without "

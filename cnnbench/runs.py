@@ -26,6 +26,12 @@ Row = dict[str, Any]
 # Settings of data that change how images are fed, and leave them the same ones.
 FEEDING = ("batch_size", "augment", "normalize", "image_size")
 
+# What a result holds beside its metrics that is a number.
+NUMBERS = (
+    "epochs", "best_epoch", "num_params", "macs", "train_seconds", "val_seconds", "latency_ms", "throughput",
+    "peak_memory_mib",
+)  # fmt: skip
+
 # A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
 # does not notice a changed byte.
 STATE_HEADER = b"cnnbench state 1\n"
@@ -90,6 +96,7 @@ class Run:
         if result.get("status") not in ("complete", "diverged") or not measured:
             raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
         check_numbers(path, result["metrics"], "metrics: ")
+        check_numbers(path, {name: result[name] for name in NUMBERS if name in result}, "")
         return result
 
     def predictions(self) -> "Predictions":

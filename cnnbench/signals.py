@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.errors import CnnbenchError
-from cnnbench.models import build_model
+from cnnbench.models import build_model, fit_to
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.initialization import Fans, fans_of, layer_weights, variance_of
 from cnnbench.probes import training_mode
@@ -86,7 +86,9 @@ def draw_signals(
             torch.manual_seed(mix(_TAG, draw))
             with naming_failures(config, in_shape, plugins):
                 model = build_model(config, in_shape, num_classes, plugins)
-                measured = measure_signals(model, torch.randn(NUM_IMAGES, *in_shape), output)
+                images = torch.randn(NUM_IMAGES, *in_shape)
+                fit_to(model, lambda images=images: images)  # type: ignore[misc]
+                measured = measure_signals(model, images, output)
         yield measured
 
 
@@ -94,7 +96,8 @@ class _Watch:
     """Notes the tensors' sizes as they pass, for in-place activations change them at once."""
 
     def __init__(self, model: nn.Module, output: str | None) -> None:
-        self.weights = layer_weights(model)
+        # what is never trained, such as a whitening, has no gradient
+        self.weights = {name: weight for name, weight in layer_weights(model).items() if weight.requires_grad}
         self.order: list[str] = []
         self.input_rms: list[float] = []
         self.num_uses: list[int] = []

@@ -115,6 +115,7 @@ class TrainingState:
         self.model = model
         self.clock = perf_counter() if began is None else began
         self.keeps_last = config.keep == "last"
+        self.sittings = 1  # how often training was begun or gone on with
         make_optimizer = catalog.resolve(catalog.OPTIMIZERS[config.optimizer.name])
         groups = parameters_by_lr(model)
         self.lr_factors = [factor for factor, _ in groups]  # one for each group of the optimizer
@@ -153,6 +154,7 @@ class TrainingState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "sittings": self.sittings,
             "rows": [asdict(row) for row in self.rows],
             "probes": self.probes,
             "best_epoch": self.best_epoch,
@@ -163,6 +165,7 @@ class TrainingState:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.sittings = state.get("sittings", 1) + 1
         self.rows = [Epoch(**row) for row in state["rows"]]
         self.probes = list(state["probes"])
         self.best_epoch = state["best_epoch"]

@@ -17,6 +17,7 @@ from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.job import Damaged, JobEvent, OutOfMemoryError, Resumed, train_run
 from cnnbench.models import build_model
+from cnnbench.models.whitened_cnn import Whitening
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, Named, RunConfig, TrainConfig
 from cnnbench.runs import Run
@@ -24,7 +25,7 @@ from cnnbench.training import Epoch, evaluate
 
 CPU = torch.device("cpu")
 DATA = DataConfig(name="synthetic", height=8, width=8, num_images=160, batch_size=32)
-TIMED = {"train_seconds", "val_seconds", "images_per_second", "peak_memory_mib"}
+TIMED = {"train_seconds", "val_seconds", "wall_seconds", "images_per_second", "peak_memory_mib"}
 
 
 def run_config(model: dict[str, Any] | None = None, **train: Any) -> RunConfig:
@@ -100,8 +101,8 @@ def test_the_result_says_what_was_measured(finished: Run, dataset: Dataset) -> N
     result = finished.result()
     assert result is not None
     fields = (
-        "status message epochs best_epoch metrics num_params macs train_seconds val_seconds latency_ms "
-        "throughput peak_memory_mib precision device versions finished classes images"
+        "status message epochs sittings best_epoch metrics num_params macs train_seconds val_seconds "
+        "latency_ms throughput peak_memory_mib precision device versions finished classes images"
     )
     assert sorted(result) == sorted(fields.split())
     assert (result["status"], result["message"], result["epochs"]) == ("complete", None, 4)
@@ -121,6 +122,25 @@ def test_the_result_says_what_was_measured(finished: Run, dataset: Dataset) -> N
     )["epoch"]  # fmt: skip
     for name in ("latency_ms", "throughput", "peak_memory_mib", "val_seconds"):
         assert result[name] > 0
+
+
+def test_a_model_is_fitted_to_a_batch_before_training_and_once(run: Run, dataset: Dataset) -> None:
+    config = run_config({"name": "whitened_cnn", "widths": [4]}, epochs=2)
+    until_epoch(train_run(run, config, dataset, CPU), 1)
+    list(train_run(run, config, dataset, CPU))  # goes on
+    expected = Whitening(3, 2)
+    expected.fit(Loader(dataset, DATA, CPU).begin_inputs(3))
+    kept = load_file(run.path / "best.safetensors")["whitening.weight"]
+    torch.testing.assert_close(kept, expected.weight.detach(), rtol=0, atol=0)
+    assert (run.result() or {})["sittings"] == 2
+    row = run.history()[0]
+    assert row["wall_seconds"] > row["val_seconds"] > 0
+
+
+def test_loading_the_data_counts_as_time_of_the_run(run: Run, dataset: Dataset) -> None:
+    list(train_run(run, run_config(epochs=1), dataset, CPU, load_seconds=1000.0))
+    first, second = run.history()
+    assert first["wall_seconds"] > 1000 > second["wall_seconds"] > second["train_seconds"]
 
 
 def test_the_metrics_are_those_of_the_best_weights(finished: Run, dataset: Dataset) -> None:

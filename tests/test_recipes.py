@@ -1,5 +1,6 @@
 """Every recipe of the repository: it parses, its models can be built, and all of them can be trained."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cnnbench.comparison import compare, formats
 from cnnbench.matching import solve
 from cnnbench.models import build_model
 from cnnbench.models.summary import check_limits, summarize_config
@@ -96,6 +98,58 @@ def test_make_all_runs_what_can_be_run_and_compares_it(tmp_path: Path) -> None:
     done = subprocess.run(["make", "all"], cwd=tmp_path, capture_output=True, text=True)
     assert (tmp_path / "calls").read_text() == "compare runs/built runs/good\n"  # nothing is run again
     assert done.returncode == 0
+
+
+SEARCH = """
+judged_on = "{judged_on}"
+analyses = ["overfitting", "accuracy_vs_cost"]
+data = {{name = "digits", limit = 300, batch_size = 50}}
+train = {{epochs = 1, seeds = [0, 1]}}
+[[variants]]
+name = "small"
+model = {{name = "mlp", widths = [4]}}
+[[variants]]
+name = "large"
+model = {{name = "mlp", widths = [64]}}
+[[claims]]
+text = "The larger one is slower."
+better = ["small"]
+than = ["large"]
+metric = "train_seconds"
+[[claims]]
+text = "Nobody measures this of classes."
+better = ["small"]
+than = ["large"]
+metric = "test_iou"
+"""
+
+
+@pytest.mark.parametrize(
+    ("judged_on", "metric"), [("val", "val_accuracy"), ("val_then_test", "val_accuracy")]
+)
+def test_a_search_from_recipe_to_comparison(tmp_path: Path, judged_on: str, metric: str) -> None:
+    path = tmp_path / "search.toml"
+    path.write_text(SEARCH.format(judged_on=judged_on))
+    outcome = run_recipe(load_recipe(path), runs_dir=tmp_path / "runs", device="cpu")
+    assert outcome.comparison is not None
+    assert outcome.comparison.metric.name == metric
+    again = compare([outcome.directory])
+    assert (again.metric.name, again.judged_on) == (metric, judged_on)
+    assert again.conclusions() == outcome.comparison.conclusions()
+    assert len(outcome.picked) == 1
+    row = formats.to_rows(again)[0]
+    assert (row["test_accuracy"]["mean"] is None) is (judged_on == "val")
+    asked = compare([outcome.directory], metric="test_accuracy")  # who asks for it is told
+    assert formats.to_rows(asked)[0]["test_accuracy"]["mean"] is not None
+    slower, of_masks = outcome.claims
+    assert "s of training time" in slower.evidence[0] or "do not compare" in slower.evidence[0]
+    assert of_masks.verdict == "not tested"
+    if judged_on == "val":
+        assert "test accuracy" not in (outcome.directory / "report.md").read_text()
+        with (outcome.directory / "tables/results.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {row["test_accuracy_mean"] for row in rows} == {""}
+        assert all(float(row["val_accuracy_mean"]) > 0 for row in rows)
 
 
 @pytest.mark.parametrize("name", ["1_variance", "2_gradients"])

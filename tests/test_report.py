@@ -86,6 +86,7 @@ def report(
         "recipe": directory.name,
         "title": "Wide <or> *not*",
         "question": question,
+        "judged_on": judged_on,
         "analyses": [],
         "variants": [
             {"name": name, "seeds": list(range(planned or len(seeds))), "config": settings(16 * (index + 1))}
@@ -102,7 +103,7 @@ def report(
     cpu = torch.device("cpu")
     subject = Subject(directory.name, "Wide", runs, Datasets(Path()), cpu, judged_on=judged_on)
     done = [(type(one).__name__.lower(), list(one.analyse(subject))) for one in analyses]
-    comparison = compare([directory], judged_on=judged_on)
+    comparison = compare([directory])
     path = write_report(directory, plan=plan, subject=subject, analyses=done, comparison=comparison)
     assert path == directory / "report.md"
     return path.read_text()
@@ -155,7 +156,10 @@ def test_a_stage_of_a_search_does_not_look_at_test(directory: Path) -> None:
     assert "train − validation (points)" in text
     assert "Validation accuracy against parameters" in text
     assert "Test is left for the recipe at the end of the search." in text
-    assert re.findall(r"test accuracy|test \(%\)|train − test", text, re.IGNORECASE) == []
+    unwanted = r"test accuracy|test \(%\)|train − test|test set|test images"
+    assert re.findall(unwanted, text, re.IGNORECASE) == []
+    text = report(directory.parent / "single", {"narrow": [80], "wide": [90]}, analyses, judged_on="val")
+    assert re.findall(unwanted, text, re.IGNORECASE) == []
 
 
 def test_what_validation_picks_is_measured_on_test(directory: Path) -> None:

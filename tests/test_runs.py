@@ -277,6 +277,8 @@ def test_a_history_with_a_broken_last_line_is_damaged(finished: Run, last: str, 
         "\xff",
         '{"status": "complete", "metrics": {"test_accuracy": "0.9"}}',
         '{"status": "complete", "metrics": {"test_accuracy": {}}}',
+        '{"status": "complete", "metrics": {}, "train_seconds": "12"}',
+        '{"status": "complete", "metrics": {}, "num_params": [1]}',
     ],
 )
 def test_what_is_no_result_never_passes_for_one(finished: Run, content: str) -> None:

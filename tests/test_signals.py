@@ -106,3 +106,9 @@ def test_layers_of_other_models_come_in_the_order_of_their_calls() -> None:
     (layers,) = draw_signals(Named(name="resnet", widths=[4, 8], blocks=[1, 1]), (3, 8, 8), 5, draws=1)
     assert "conv" in layers[0].name or "stem" in layers[0].name
     assert all(math.isfinite(layer.gradient_norm) for layer in layers)
+
+
+def test_what_is_never_trained_has_no_gradient_and_is_passed_over() -> None:
+    (layers,) = draw_signals(Named(name="whitened_cnn", widths=[4]), (3, 8, 8), 5, draws=1)
+    assert [layer.name for layer in layers] == ["body.0.0", "body.0.4", "head"]
+    assert all(layer.gradient_norm > 0 for layer in layers)

@@ -35,7 +35,8 @@ def cost_figures(
         "throughput.",
         figure=_bars(costs, styles),
     )
-    accuracies = {name: accuracy_of(runs) for name, runs in subject.trained().items()}
+    split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")
+    accuracies = {name: accuracy_of(runs, split=split) for name, runs in subject.trained().items()}
     for file, words, axis, values in (
         ("accuracy_vs_latency", "latency", "latency of one image (ms)",
          {name: each.latency_ms for name, each in costs.items()}),
@@ -51,9 +52,9 @@ def cost_figures(
         if points:
             yield Figure(
                 name=file,
-                title=f"Test accuracy against {words}",
+                title=f"{on.capitalize()} accuracy against {words}",
                 caption="Error bars are 95 % intervals of accuracy. " + subject.diverged_note().strip(),
-                figure=plots.cost_plot(points, x_label=axis, styles=drawn),
+                figure=plots.cost_plot(points, x_label=axis, y_label=f"{on} accuracy (%)", styles=drawn),
             )
 
 

@@ -67,7 +67,7 @@ class Overfitting(Analysis):
             yield Figure(
                 name="overfitting_kept_weights",
                 title=f"{word[0].upper()}{word[1:]} of the kept weights on {splits}",
-                caption="The weights of the best epoch, on images that are not augmented: the farther train "
+                caption="The weights that were kept, on images that are not augmented: the farther train "
                 f"stands to the right of {last}, the less of what was learned holds for new images. Small "
                 "marks are seeds, large ones their means." + subject.diverged_note(),
                 figure=_draw_kept(kept, word),
@@ -204,9 +204,9 @@ def _kept_weights(subject: Subject, kept: dict[str, dict[str, list[float]]]) -> 
     return Table(
         name="overfitting_kept_weights",
         title=f"{word[0].upper()}{word[1:]} of the kept weights",
-        caption="Means over seeds, measured once with the weights of the best epoch, without augmentation; ± "
-        "is the standard deviation over seeds of the gap before it. Validation chose that epoch and is "
-        "therefore a bit too high, so train − validation is a bit too small"
+        caption="Means over seeds, measured once with the weights that were kept, without augmentation; ± "
+        "is the standard deviation over seeds of the gap before it. Where validation chose the epoch it is "
+        "a bit too high, so train − validation is a bit too small"
         + ("; test was not looked at." if subject.judged_on == "val" else "; test chose nothing.")
         + subject.diverged_note(),
         columns=[

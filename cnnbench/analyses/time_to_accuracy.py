@@ -38,7 +38,12 @@ class Course:
 
 
 def course_of(run: Run, measure: str = "accuracy") -> Course | None:
-    """The course of a run; None where its history has no `wall_seconds` (as those of old) or no accuracy."""
+    """The course of a run; None where its history has no `wall_seconds` (as those of old) or no accuracy.
+
+    And where it was interrupted: what was done twice, or lost, is in no row.
+    """
+    if (run.result() or {}).get("sittings", 1) > 1:
+        return None
     accuracies = values_by_epoch(run, f"val_{measure}")
     seconds = values_by_epoch(run, "wall_seconds")
     epochs = [row["epoch"] for row in run.history()]
@@ -68,7 +73,11 @@ class TimeToAccuracy(Analysis):
         if not known:
             return
         unknown = [name for name in trained if len(found[name]) < len(trained[name])]
-        note = f" Not all seconds are known of {', '.join(unknown)}." if unknown else ""
+        note = (
+            f" Not all seconds are known of {', '.join(unknown)} (interrupted, or of an older version)."
+            if unknown
+            else ""
+        )
         note += subject.diverged_note()
         yield Figure(
             name="time_to_accuracy",
@@ -82,7 +91,7 @@ class TimeToAccuracy(Analysis):
             ),
         )
         yield _goals_table(known, self.goals, word, note)
-        yield _whole_table(known, measure, word, note)
+        yield _whole_table(known, measure, word, note, "val" if subject.judged_on == "val" else "test")
 
 
 def _goals_table(
@@ -115,11 +124,14 @@ def _goals_table(
     )
 
 
-def _whole_table(known: Mapping[str, Sequence[Course]], measure: str, word: str, note: str) -> Table:
+def _whole_table(
+    known: Mapping[str, Sequence[Course]], measure: str, word: str, note: str, split: str
+) -> Table:
+    name_of = {"val": "validation", "test": "test"}[split]
     rows: list[list[Cell]] = []
     for name, courses in known.items():
         results = [result_of(course.run) for course in courses]
-        test = [100 * result["metrics"][f"test_{measure}"] for result in results]
+        judged = [100 * result["metrics"][f"{split}_{measure}"] for result in results]
         whole = [course.seconds[-1] for course in courses]
         training = fmean([result["train_seconds"] for result in results])
         validation = fmean([result["val_seconds"] for result in results])
@@ -128,8 +140,8 @@ def _whole_table(known: Mapping[str, Sequence[Course]], measure: str, word: str,
             [
                 name,
                 len(courses),
-                round(fmean(test), 2),
-                round(stdev(test), 2) if several else None,
+                round(fmean(judged), 2),
+                round(stdev(judged), 2) if several else None,
                 round(fmean(whole), 1),
                 round(stdev(whole), 1) if several else None,
                 round(training, 1),
@@ -140,11 +152,11 @@ def _whole_table(known: Mapping[str, Sequence[Course]], measure: str, word: str,
     return Table(
         "time_to_accuracy_whole",
         "The whole of each run",
-        f"Test {word} of the best weights, and all seconds from the start of a run to its last epoch, means "
-        "and standard deviations over seeds; so many of them for training, validation, and the rest: loading "
-        "data, building, saving. " + TIMES_NOTE + note,
+        f"{name_of.capitalize()} {word} of the weights that were kept, and all seconds from the start of a "
+        "run to its last epoch, means and standard deviations over seeds; so many of them for training, "
+        "validation, and the rest: loading data, building, saving. " + TIMES_NOTE + note,
         [
-            "variant", "seeds", f"test {word} (%)", "standard deviation", "time (s)",
+            "variant", "seeds", f"{name_of} {word} (%)", "standard deviation", "time (s)",
             "standard deviation (s)", "training (s)", "validation (s)", "rest (s)",
         ],
         rows,

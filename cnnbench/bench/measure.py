@@ -125,6 +125,8 @@ def iterate_bench(
     for config in first_seeds(recipe):
         with of_variant(recipe, config.variant):
             dataset = images_or_noise(config, data_root(data_dir), notes)
+            if config.train.progressive_resizing is not None:
+                notes.append(f"{config.variant}: images of full size, without its progressive resizing")
             speed = yield from measure_variant(config, dataset, target, peaks, seconds, repeats)
         variants.append(speed)
     yield Speeds(recipe.directory, machine, variants, notes)

@@ -67,6 +67,8 @@ def augmentation(entries: Sequence[Named], in_shape: tuple[int, ...]) -> list[Tr
             steps.append(transforms.RandomCrop((options["height"], options["width"])))
         elif entry.name == "HorizontalFlip" and plain:
             steps.append(transforms.RandomHorizontalFlip(probability))
+        elif entry.name == "AlternatingFlip":  # a notebook has the flip that it stands for
+            steps.append(transforms.RandomHorizontalFlip(0.5))
         elif entry.name == "VerticalFlip" and plain:
             steps.append(transforms.RandomVerticalFlip(probability))
         else:

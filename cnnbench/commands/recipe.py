@@ -83,8 +83,15 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, job
     """Runs what is missing of the recipes that this one is built on, in order."""
     from cnnbench.running import is_ready, stages_of
 
-    for stage in stages_of(loaded):
-        if is_ready(stage, runs, data_dir=data):
+    stages = stages_of(loaded)
+    encoders = [
+        variant.encoder_of.file.resolve()
+        for each in (*stages, loaded)
+        for variant in each.variants
+        if variant.encoder_of is not None
+    ]
+    for stage in stages:
+        if is_ready(stage, runs, data_dir=data, weights=stage.path.resolve() in encoders):
             console.say(f"{stage.directory}: complete")
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")

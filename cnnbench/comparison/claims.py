@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnnbench.comparison.comparison import SIGNIFICANT, Comparison
+from cnnbench.comparison.comparison import INCOMPARABLE, SIGNIFICANT, Comparison, times_compare
 from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import PairedTest
 
 Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
+TIMES = ("train_seconds", "val_seconds", "latency_ms", "throughput")
 RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
@@ -55,9 +56,15 @@ def judge(
     judged = []
     for claim in claims:
         metric = claim.get("metric") or comparison.metric.name
-        if metric not in found:
-            assert compare_by is not None, f"nobody compares by {metric}"
-            found[metric] = compare_by(metric)
+        try:
+            if metric not in found:
+                assert compare_by is not None, f"nobody compares by {metric}"
+                found[metric] = compare_by(metric)
+        except CnnbenchError:  # another task's
+            judged.append(
+                Judgement(claim["text"], "not tested", [f"{metric} was not measured in these runs"])
+            )
+            continue
         judged.append(_judge(found[metric], claim["text"], claim["better"], claim["than"]))
     return judged
 
@@ -68,12 +75,15 @@ def rule(judgements: Sequence[Judgement]) -> str:
 
 
 def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Sequence[str]) -> Judgement:
+    rows = [row for row in comparison.rows if row.variant in {*better, *than}]
+    if comparison.metric.name in TIMES and not times_compare(rows):
+        return Judgement(text, "not tested", [f"times of these runs do not compare ({INCOMPARABLE})"])
     evidence, gains, losses, missing = [], 0, 0, 0
     for one in better:
         for other in than:
             test, p_adjusted = _test(comparison, one, other)
             if test is None:
-                want = "runs on the same images" if comparison.metric.split else "a second seed"
+                want = "runs on the same images" if comparison.metric.split else "two seeds that measured it"
                 evidence.append(f"{one} against {other}: not tested, for want of {want}")
                 missing += 1
                 continue

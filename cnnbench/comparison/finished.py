@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cnnbench.comparison.assemble import LEADING_OF_MASKS, compared, runs_of
 from cnnbench.comparison.comparison import Comparison
@@ -24,13 +24,13 @@ def compare(
     *,
     runs_dir: Path = Path("runs"),
     metric: str | None = None,
-    judged_on: "JudgedOn" = "test",
 ) -> Comparison:
     """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
 
     A path is a recipe's directory, its name under `runs_dir`, a directory of such, or a recipe's file.
     Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy; or
-    those of validation where these decide (see Recipe).
+    that of validation where all recipes are judged on it. Of one that leaves test alone (see Recipe) nothing
+    measured on test is there, unless `metric` asks for it.
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
@@ -40,12 +40,20 @@ def compare(
         recipe.problems += stale_stages(directory)
     _keep_apart(recipes, directories)
     recipes.sort(key=lambda recipe: natural_order(Path(recipe.name)))
+    for recipe in recipes:
+        if recipe.judged_on == "val" and not (metric or "").startswith("test"):
+            recipe.forget_test()
+    kinds = {recipe.judged_on for recipe in recipes}
+    judged_on = cast("JudgedOn", next(iter(kinds)) if len(kinds) == 1 else "test")
     runs = [run for recipe in recipes for run in runs_of(recipe)]
     if metric is None:
         all_masks = bool(runs) and all(LEADING_OF_MASKS in run.values for run in runs)
         metric = LEADING_OF_MASKS if all_masks else "test_accuracy"
         if judged_on != "test":
             metric = metric.replace("test", "val")
+        for recipe in recipes:
+            if recipe.judged_on == "val" != judged_on:
+                recipe.problems.append("judged on validation, test being left alone: compare it by itself")
     quantity = named(metric, (name for run in runs for name in run.values))
     return replace(compared(recipes, quantity), judged_on=judged_on)
 

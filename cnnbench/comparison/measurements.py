@@ -72,6 +72,15 @@ class RecipeMeasurements:
     name: str
     variants: list[VariantMeasurements] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    judged_on: str = "test"
+
+    def forget_test(self) -> None:
+        """Leaves what was measured on test to the recipe at the end of the search."""
+        for variant in self.variants:
+            for run in variant.measurements:
+                for values in (run.values, run.targets, run.scores):
+                    for name in [name for name in values if name.startswith("test")]:
+                        del values[name]
 
 
 def read_recipe(directory: Path) -> RecipeMeasurements:
@@ -80,7 +89,7 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     recipe = RecipeMeasurements(directory.name)
     try:
         plan = read_json(path)
-        recipe.name = str(plan["recipe"])
+        recipe.name, recipe.judged_on = str(plan["recipe"]), str(plan.get("judged_on", "test"))
         planned = [_planned(entry) for entry in plan["variants"]]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")

@@ -48,7 +48,7 @@ def solve(recipe: Recipe, root: Path, runs_dir: Path, *, as_run: bool = False) -
 
 
 def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = False) -> Recipe:
-    found: dict[tuple[Path, str | None], tuple[Recipe, Winner]] = {}
+    found: dict[tuple[Path, str | None, bool], tuple[Recipe, Winner]] = {}
     recorded = recorded_winners(runs_dir / recipe.directory) if as_run else {}
     variants = []
     for variant in recipe.variants:
@@ -59,17 +59,12 @@ def _with_winners(recipe: Recipe, root: Path, runs_dir: Path, as_run: bool = Fal
         winner = recorded.get(variant.name)
         if winner is None or not _is_of(winner, taken):
             named = variant.encoder_of.variant if variant.encoder_of else None
-            if (taken.file, named) not in found:
-                found[taken.file, named] = _find(
-                    taken.file,
-                    named,
-                    root,
-                    runs_dir,
-                    recipe.quick,
-                    recipe.num_seeds,
-                    weights=variant.encoder_of is not None,
+            key = (taken.file, named, variant.encoder_of is not None)
+            if key not in found:
+                found[key] = _find(
+                    taken.file, named, root, runs_dir, recipe.quick, recipe.num_seeds, weights=key[2]
                 )
-            upstream, winner = found[taken.file, named]
+            upstream, winner = found[key]
             if variant.encoder_of is not None:
                 winner = with_weights(winner, upstream, variant.seeds, runs_dir)
         variants.append(_standing_on(variant, winner, recipe.plugins))

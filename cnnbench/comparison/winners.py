@@ -1,6 +1,6 @@
 """Which variant of a recipe is carried on to the next one: the best, or the cheapest that may be as good."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cnnbench.comparison.comparison import EQUAL_COST, Comparison, Row
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
@@ -50,17 +50,17 @@ def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
     return taken.variant, contenders, reasons
 
 
-def picked(comparison: Comparison) -> list[str]:
+def picked(comparison: Comparison, planned: Collection[str]) -> list[str]:
     """Sentences on which variant validation picks, and where the recipe is judged so, what test says of it.
 
-    None where validation accuracy is not what is compared, or nothing can be picked yet.
+    None where validation accuracy is not what is compared, or nothing can be picked yet; `planned` are all
+    the variants that there are to be.
     """
     if comparison.metric.name != METRIC.name or comparison.judged_on == "test":
         return []
-    try:
-        variant, _, reasons = pick(comparison)
-    except CnnbenchError:
-        return []  # no variant has every seed, which the table says
+    if missing := sorted({*planned} - {row.variant for row in comparison.rows if row.complete}):
+        return [f"Nothing is picked yet: not every seed of {', '.join(missing)} was trained to a good end."]
+    variant, _, reasons = pick(comparison)
     if comparison.judged_on == "val":
         return [f"What is built on this recipe takes {variant}. {' '.join(reasons)}"]
     (row,) = (row for row in comparison.rows if row.variant == variant)
@@ -110,7 +110,7 @@ def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row)
             f"{best.variant}."
         )
     elif tied:
-        said.append(f"It is taken, since none of these is cheaper ({_price(best)}).")
+        said.append(f"It is taken, since none of these is cheaper by more than 2 % ({_price(best)}).")
     worse = [row for row in comparison.rows if comparison.standing(row) == "worse"]
     for row in worse:
         said.append(f"{row.variant} ({_accuracy(row)}) is worse: {_test(comparison, best, row)}.")

@@ -67,10 +67,11 @@ def tuning_of(model: nn.Module) -> Tuning:
 
 def num_trained(model: nn.Module) -> int:
     """How many parameters are trained in one epoch at least."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    if isinstance(model, Backboned) and model.tuning.freeze:
-        return total - sum(parameter.numel() for parameter in model.backbone_parameters())
-    return total
+    if isinstance(model, Backboned):  # whose backbone is frozen and unfrozen by epochs
+        total = sum(parameter.numel() for parameter in model.parameters())
+        frozen = model.backbone_parameters() if model.tuning.freeze else ()
+        return total - sum(parameter.numel() for parameter in frozen)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def begin_epoch(model: nn.Module, epoch: int) -> None:

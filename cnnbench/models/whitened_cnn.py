@@ -88,7 +88,7 @@ class WhitenedCNN(nn.Module):
                 ]
                 channels = out_channels
             stages.append(nn.Sequential(*stage))
-        self.stages = nn.Sequential(*stages)
+        self.body = nn.Sequential(*stages)  # not `stages`: no encoder can be made of it without the whitening
         self.head = nn.Linear(channels, num_classes, bias=False)
         self.head_scale, self.mirror = head_scale, mirror
 
@@ -104,6 +104,6 @@ class WhitenedCNN(nn.Module):
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (N, num_classes) of the images as they are."""
-        features = self.stages(self.activation(self.whitening(inputs)))  # (N, C, h, w)
+        features = self.body(self.activation(self.whitening(inputs)))  # (N, C, h, w)
         logits: Tensor = self.head(features.amax(dim=(2, 3))) * self.head_scale
         return logits

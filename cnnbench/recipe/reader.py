@@ -38,6 +38,7 @@ RECIPE_KEYS = (
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
+OF_TEST = ("confusion_matrix", "per_class", "predicted_examples", "segmentation_examples", "zero_shot")
 DEFAULT_ANALYSES = ("learning_curves", "accuracy_vs_cost", "confusion_matrix", "stability")
 
 
@@ -90,7 +91,7 @@ class _Reader:
         title = self._text("title")
         question = self._text("question")
         judged_on = self._judged_on()
-        analyses = self._analyses()
+        analyses = self._analyses(judged_on)
         variants = self._variants(section_overrides)
         names = self.entries.names
         known = names if self.entries.as_written else None
@@ -153,14 +154,22 @@ class _Reader:
             return ""
         return value
 
-    def _analyses(self) -> list[Named]:
-        asked = self.document.get("analyses", list(DEFAULT_ANALYSES))
+    def _analyses(self, judged_on: JudgedOn) -> list[Named]:
+        shown = [name for name in DEFAULT_ANALYSES if judged_on != "val" or name not in OF_TEST]
+        asked = self.document.get("analyses", shown)
         origin = self.origins.get("analyses", ())
         if not isinstance(asked, list):
             self.check.add(origin, f"expected a list of analyses, found {found(asked)}")
             return []
         layer = Layer("analyses", {}, {(): origin})
         resolved = [self.check.named("analysis", entry, layer, (index,)) for index, entry in enumerate(asked)]
+        for index, analysis in enumerate(resolved):
+            if analysis is not None and judged_on == "val" and analysis.name in OF_TEST:
+                self.check.add(
+                    (*origin, index),
+                    f"{analysis.name} shows test images, which a recipe that is judged on val leaves alone: "
+                    "take it out",
+                )
         return [analysis for analysis in resolved if analysis is not None]
 
     def _top_level_overrides(self) -> list[tuple[Override, str | None, str, list[str]]]:

@@ -42,13 +42,16 @@ def stages_of(recipe: "Recipe") -> "list[Recipe]":
     return load_stages(recipe, lambda file: load_recipe(file, quick=recipe.quick, seeds=recipe.num_seeds))
 
 
-def is_ready(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None) -> bool:
-    """Whether another recipe can be built on this one: the runs that are needed for that are complete."""
+def is_ready(recipe: "Recipe", runs_dir: Path, *, data_dir: Path | None = None, weights: bool = True) -> bool:
+    """Whether another recipe can be built on this one: the runs that are needed for that are complete.
+
+    Without `weights`, but for theirs: a model that won is built anew, an encoder is taken as it was trained.
+    """
     from cnnbench.comparison.stages import NotRunError, upstream_recipe
     from cnnbench.data import data_root
 
     try:
-        upstream_recipe(recipe, data_root(data_dir), runs_dir)
+        upstream_recipe(recipe, data_root(data_dir), runs_dir, weights=weights)
     except NotRunError:
         return False
     return True

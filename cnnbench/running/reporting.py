@@ -82,7 +82,7 @@ def report(
     stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
     subject = subject_of(directory, stages)
     analysed = [(name, list(analysis.analyse(subject))) for name, analysis in make_analyses(recipe)]
-    comparison = compare([directory], judged_on=recipe.judged_on)
+    comparison = compare([directory])
     claims = judge(comparison, plan["claims"], lambda metric: compare([directory], metric=metric))
     planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
     checks = evaluate_checks(recipe.checks, subject, planned)
@@ -96,7 +96,9 @@ def report(
         checks=checks,
     )
     mark_complete(recipe, directory, plan, runs)
-    return Reported(directory, path, comparison, failures, list(skipped), checks, claims, picked(comparison))
+    return Reported(
+        directory, path, comparison, failures, list(skipped), checks, claims, picked(comparison, planned)
+    )
 
 
 def mark_complete(recipe: "Recipe", directory: Path, plan: dict[str, Any], runs: Sequence[Run]) -> None:

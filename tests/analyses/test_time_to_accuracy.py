@@ -33,6 +33,13 @@ def test_a_history_of_old_has_no_course(make_run: MakeRun) -> None:
     assert course_of(run) is None
 
 
+def test_an_interrupted_run_has_no_course(make_run: MakeRun) -> None:
+    run = make_run("a", 0, [0.1, 0.5])
+    path = run.path / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sittings": 2}))
+    assert course_of(run) is None
+
+
 def test_the_tables(subject: Callable[..., Subject]) -> None:
     made = subject(
         {
@@ -84,6 +91,6 @@ def test_runs_of_which_not_all_is_known_are_named(make_run: MakeRun, subject_fro
     path = runs[1].path / "history.jsonl"
     path.write_text(path.read_text().replace('"wall_seconds": 22.5', '"wall_seconds": null'))
     figure, goals, _ = TimeToAccuracy().analyse(subject_from(runs))
-    assert "Not all seconds are known of b." in figure.caption
+    assert "Not all seconds are known of b (interrupted, or of an older version)." in figure.caption
     assert isinstance(goals, Table)
     assert [row[0] for row in goals.rows] == ["a"]

@@ -25,6 +25,7 @@ def test_augmentation_in_torchvisions_words() -> None:
             named("RandomCrop", height=32, width=32),
             named("HorizontalFlip"),
             named("VerticalFlip", p=0.25),
+            named("AlternatingFlip"),
         ],
         (3, 32, 32),
     )
@@ -33,8 +34,9 @@ def test_augmentation_in_torchvisions_words() -> None:
         transforms.RandomCrop,
         transforms.RandomHorizontalFlip,
         transforms.RandomVerticalFlip,
+        transforms.RandomHorizontalFlip,
     ]
-    pad, crop, flip, vertical = found
+    pad, crop, flip, vertical, _ = found
     assert (pad.padding, crop.size, flip.p, vertical.p) == ((2, 2), (32, 32), 0.5, 0.25)  # type: ignore[attr-defined]
 
 

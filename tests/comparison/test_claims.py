@@ -8,7 +8,7 @@ from cnnbench.comparison.claims import judge, rule
 from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.errors import CnnbenchError
-from cnnbench.statistics import PairedTest
+from cnnbench.statistics import Estimate, PairedTest
 
 # variant a against the others: clearly better than b, clearly worse than c, like d
 PAIRS = {("a", "b"): (0.05, 0.001), ("c", "a"): (0.03, 0.04), ("a", "d"): (0.01, 0.2), ("b", "d"): (0.0, 1.0)}
@@ -60,12 +60,16 @@ def test_the_evidence_says_difference_interval_and_p() -> None:
 
 
 def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
+    took = Estimate(10.0, 0.1, 9.8, 10.2, 3)
+    rows = [replace(each, devices=frozenset({"one"}), train_seconds=took) for each in comparison().rows]
     seconds = [Pair("demo", "a", "b", PairedTest(-12.5, -15.0, -10.0, 0.001, "test"), 0.002)]
     asked = []
 
     def compare_by(metric: str) -> Comparison:
         asked.append(metric)
-        return replace(comparison(), pairs=seconds, metric=KNOWN[metric])
+        if metric == "test_iou":
+            raise CnnbenchError(f'unknown metric "{metric}"')
+        return replace(comparison(), rows=rows, pairs=seconds, metric=KNOWN[metric])
 
     claims = [
         {"text": "", "better": ["a"], "than": ["b"], "metric": "train_seconds"},
@@ -81,7 +85,16 @@ def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
         "p = 0.002)"
     ]
     assert better.evidence[0].startswith("a against b: +5.0 points")
-    assert untested.evidence == ["a against d: not tested, for want of a second seed"]
+    (of_masks,) = judge(comparison(), [{**claims[0], "metric": "test_iou"}], compare_by)
+    assert (of_masks.verdict, of_masks.evidence) == (
+        "not tested",
+        ["test_iou was not measured in these runs"],
+    )
+    rows[0] = replace(rows[0], devices=frozenset({"another"}))
+    (elsewhere,) = judge(comparison(), claims[:1], compare_by)
+    assert elsewhere.verdict == "not tested"
+    assert "times of these runs do not compare" in elsewhere.evidence[0]
+    assert untested.evidence == ["a against d: not tested, for want of two seeds that measured it"]
 
 
 @pytest.mark.parametrize(("num_seeds", "warned"), [(1, True), (2, False)])

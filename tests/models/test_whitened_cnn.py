@@ -53,12 +53,12 @@ def test_size_of_the_published_network() -> None:
     assert not model.whitening.weight.requires_grad
     rows = {layer.name: layer.output_shape for layer in summarize(model, (3, 32, 32)).layers}
     # 31 -> 15 -> 7 -> 3, as in the paper
-    assert [rows[f"stages.{stage}.1"] for stage in range(3)] == [(64, 15, 15), (256, 7, 7), (256, 3, 3)]
+    assert [rows[f"body.{stage}.1"] for stage in range(3)] == [(64, 15, 15), (256, 7, 7), (256, 3, 3)]
 
 
 def test_convolutions_start_by_handing_on_their_inputs() -> None:
     model = WhitenedCNN((3, 32, 32), 10, widths=[32, 16])
-    wider, narrower = model.stages[0][0], model.stages[1][0]
+    wider, narrower = model.body[0][0], model.body[1][0]
     inputs = torch.randn(2, 24, 7, 7)
     torch.testing.assert_close(wider(inputs)[:, :24], inputs)
     inputs = torch.randn(2, 32, 7, 7)

@@ -242,7 +242,10 @@ def test_models_of_plugins_are_among_those_with_widths(write: Write) -> None:
         'match_params = {like = "3x3"}\n'
     )
     (message,) = messages(write(text))
-    assert "these models have: mlp, cnn, resnet, conv_stack, unet, scalable, computed, texts" in message
+    assert (
+        "these models have: mlp, cnn, resnet, conv_stack, whitened_cnn, unet, scalable, computed, texts"
+        in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -367,6 +367,12 @@ def with_name(name: str) -> str:
             'judged_on = "vall"\n' + DATA + ONE_VARIANT, "1:13", "did you mean 'val'?", id="judged_on"
         ),
         pytest.param(
+            'judged_on = "val"\nanalyses = ["learning_curves", "per_class"]\n' + DATA + ONE_VARIANT,
+            "2:32",
+            "per_class shows test images",
+            id="an analysis of test in a recipe that leaves it alone",
+        ),
+        pytest.param(
             "judged_on = true\n" + DATA + ONE_VARIANT,
             "1:13",
             "expected one of test, val, val_then_test, found true",
