@@ -29,7 +29,7 @@ FP32 = Precision("fp32", "cpu")
 BF16 = Precision("bf16", "cpu")
 DATA = DataConfig(name="synthetic", height=32, width=32, num_images=60, batch_size=16)
 SQUEEZENET = "torchvision/squeezenet1_1"
-TIMED = ("train_seconds", "val_seconds", "images_per_second", "peak_memory_mib")
+TIMED = ("train_seconds", "val_seconds", "wall_seconds", "images_per_second", "peak_memory_mib")
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ schedule = "one_cycle"
 name = "cnn"
 model = {name = "cnn", widths = [8, 16], norm = "batch", dropout = 0.2, head = [16]}
 """
-TIMED = {"train_seconds", "val_seconds", "images_per_second", "peak_memory_mib"}
+TIMED = {"train_seconds", "val_seconds", "wall_seconds", "images_per_second", "peak_memory_mib"}
 
 # Importing PyTorch takes seconds. This imports once, and becomes a process of the command for each line.
 SERVER = """
