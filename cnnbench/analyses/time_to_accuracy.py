@@ -20,6 +20,7 @@ from cnnbench.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
+ROOM = 25  # points below the lowest goal that are in view; what is lower passes in the first seconds
 TIMES_NOTE = "Times compare only between runs on the same, otherwise idle, machine."
 
 
@@ -83,7 +84,7 @@ class TimeToAccuracy(Analysis):
             name="time_to_accuracy",
             title=f"Validation {word} against time",
             caption=f"Validation {word} after each epoch against the seconds since the run was begun, all "
-            "that it did counted; a line is a seed and starts with the untrained model. Gray: the goals. "
+            "that it did counted; a line is a seed. Gray: the goals; what lies far below is not in view. "
             + TIMES_NOTE
             + note,
             figure=_draw(
@@ -116,7 +117,8 @@ def _goals_table(
         "time_to_accuracy_goals",
         f"Seconds until a validation {word}",
         f"Seconds since the run was begun until the first epoch whose validation {word} is the goal or more, "
-        "mean and standard deviation over seeds; a dash where not every seed reached it. "
+        "mean and standard deviation over seeds; a dash where not every seed reached it. Of few validation "
+        "images a goal is sometimes reached by luck: the next table has the test images. "
         + TIMES_NOTE
         + note,
         ["variant", "goal", "seeds that reached it", "time (s)", "standard deviation (s)"],
@@ -184,5 +186,8 @@ def _draw(
         axes.axhline(100 * goal, color="#999999", linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     plots.label_axes(axes, "seconds since the start of the run", f"validation {word} (%)")
     axes.set_xlim(left=0)
+    values = [100 * each for courses in known.values() for course in courses for each in course.accuracies]
+    low = max(min(values), 100 * min(goals) - ROOM)
+    axes.set_ylim(low, max(*values, 100 * max(goals)) + 0.05 * ROOM)
     plots.label_ends(axes, ends)
     return figure
