@@ -31,20 +31,25 @@ class AccuracyVsCost(Analysis):
         word = measures.label(measure)
         split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")
         accuracies = {name: accuracy_of(runs, measure, split) for name, runs in subject.trained().items()}
+        trained = list(subject.trained().items())
+        data_sets = list(dict.fromkeys(subject.data_set(name) for name, _ in trained))
         for key, file_name, words, axis in COSTS:
             if key == "train_seconds" and (len(devices) > 1 or not _are_steady(subject)):
                 continue
-            points = []
-            styles = []
-            for index, (name, runs) in enumerate(subject.trained().items()):
-                estimate, cost = accuracies[name], _mean_cost(runs, key)
-                if estimate is not None and cost is not None:
-                    points.append(Point(name, cost, estimate.mean, estimate.low, estimate.high))
-                    styles.append(plots.style_of(index))
-            if any(point.x > 0 for point in points):  # untrained, all stand at 0 s
+            for number, data in enumerate(data_sets, start=1):
+                points = []
+                styles = []
+                for index, (name, runs) in enumerate(trained):
+                    estimate, cost = accuracies[name], _mean_cost(runs, key)
+                    if subject.data_set(name) == data and estimate is not None and cost is not None:
+                        points.append(Point(name, cost, estimate.mean, estimate.low, estimate.high))
+                        styles.append(plots.style_of(index))
+                if not any(point.x > 0 for point in points):  # untrained, all stand at 0 s
+                    continue
+                several = len(data_sets) > 1
                 yield Figure(
-                    name=file_name,
-                    title=f"{on.capitalize()} {word} against {words}",
+                    name=f"{file_name}_{number}" if several else file_name,
+                    title=f"{on.capitalize()} {word} against {words}" + f" ({data})" * several,
                     caption=_caption(points, accuracies, words, measure, on) + subject.diverged_note(),
                     figure=plots.cost_plot(points, x_label=axis, y_label=f"{on} {word} (%)", styles=styles),
                 )

@@ -135,6 +135,11 @@ class Subject:
         as_bytes = takes_bytes(config.model, config.plugins)
         return Loader(dataset, config.data, self.device, plugins=config.plugins, as_bytes=as_bytes)
 
+    def data_set(self, variant: str) -> str:
+        """The name of a variant's data set; accuracies on different ones do not compare."""
+        run = self.variants()[variant][0]
+        return str(run.config()["data"]["name"])
+
     def diverged_note(self) -> str:
         """For the end of a caption: a sentence that names the diverged runs, or nothing."""
         named = [f"{name} seed {run.seed}" for name, runs in self.diverged().items() for run in runs]

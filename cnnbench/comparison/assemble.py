@@ -94,6 +94,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         skipped=variant.skipped is not None and not variant.measurements,
         is_fixed=variant.is_fixed,
         is_untrained=variant.is_untrained,
+        data=str(variant.config.get("data", {}).get("name", "")),
         more={
             name: estimate
             for name, each in MORE.items()

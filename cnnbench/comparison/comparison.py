@@ -50,6 +50,7 @@ class Row:
     skipped: bool = False  # it could not be run here; `problems` says why
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
     is_untrained: bool = False  # random weights: what it gets right is chance
+    data: str = ""  # the data set's name: accuracies on different ones do not compare
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
 
     @property
@@ -110,15 +111,26 @@ class Comparison:
             ),
         ]
 
-    def best(self, recipe: str) -> Row | None:
-        """The row with the best mean, the smaller one if two are equal; None where nothing was measured."""
-        return max(_measured(self.recipes()[recipe]), key=self._goodness, default=None)
+    def best(self, recipe: str, data: str | None = None) -> Row | None:
+        """The row with the best mean, the smaller one if two are equal; None where nothing was measured.
+
+        With `data` among the variants on that data set.
+        """
+        rows = [row for row in _measured(self.recipes()[recipe]) if data is None or row.data == data]
+        return max(rows, key=self._goodness, default=None)
+
+    def data_sets(self, recipe: str) -> list[str]:
+        """The data sets of a recipe's variants, in order, where what is compared is of their images."""
+        return list(dict.fromkeys(row.data for row in self.recipes()[recipe])) if self.metric.split else []
 
     def standing(self, row: Row) -> Standing:
-        """How a variant stands to the best of its recipe; `tied` means that the two cannot be told apart."""
+        """How a variant stands to the best of its recipe; `tied` means that the two cannot be told apart.
+
+        Where the recipe's variants have several data sets, to the best on its own.
+        """
         if row.measured is None:
             return "unmeasured"
-        best = self.best(row.recipe)
+        best = self.best(row.recipe, row.data if self.metric.split else None)
         if best is None or best is row:
             return "best"
         if self.metric.is_exact:
@@ -168,6 +180,16 @@ class Comparison:
                 "answer is in the checks and analyses."
             )
             return
+        if len(data_sets := self.data_sets(recipe)) > 1:
+            for data in data_sets:
+                alike = [row for row in measured if row.data == data]
+                if (best := self.best(recipe, data)) is not None:
+                    yield from (f"{data}: {sentence}" for sentence in self._conclude_alike(best, alike))
+            return
+        yield from self._conclude_alike(best, measured)
+
+    def _conclude_alike(self, best: Row, measured: list[Row]) -> Iterator[str]:
+        """The same of variants that can be held against each other."""
         yield self._headline(best, alone=len(measured) == 1)
         if self.metric.is_exact:
             return

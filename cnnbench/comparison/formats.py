@@ -110,7 +110,9 @@ def mark(comparison: Comparison, row: Row) -> str:
 def legend(comparison: Comparison) -> str:
     """What the marks in the table mean, those that occur."""
     used = {mark(comparison, row) for row in comparison.rows}
-    return "; ".join(f"{each} {meaning}" for each, meaning in LEGEND.items() if each in used)
+    said = "; ".join(f"{each} {meaning}" for each, meaning in LEGEND.items() if each in used)
+    several = any(len(comparison.data_sets(recipe)) > 1 for recipe in comparison.recipes())
+    return f"{said} (each data set by itself)" if said and several else said
 
 
 def markdown_table(comparison: Comparison) -> str:

@@ -1,5 +1,6 @@
 """Accuracy against cost: which interval, which cost, which axis."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,21 @@ def test_without_predictions_there_is_no_interval(subject: Callable[..., Subject
     estimate = accuracy_of(runs)
     assert estimate is not None
     assert (estimate.low, estimate.high) == (None, None)
+
+
+def test_data_sets_have_pictures_of_their_own(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    runs = [make_run(name, 0, [0.1, accuracy]) for name, accuracy in (("a", 0.9), ("b", 0.8), ("c", 0.7))]
+    config = runs[2].config()
+    config["data"]["name"] = "fashion_mnist"
+    (runs[2].path / "config.json").write_text(json.dumps(config))
+    figures = {figure.name: figure for figure in AccuracyVsCost().analyse(subject_from(runs))}
+    assert {"accuracy_vs_parameters_1", "accuracy_vs_parameters_2"} <= figures.keys()
+    first, second = figures["accuracy_vs_parameters_1"], figures["accuracy_vs_parameters_2"]
+    assert (first.title, second.title) == (
+        "Test accuracy against parameters (cifar10)", "Test accuracy against parameters (fashion_mnist)",
+    )  # fmt: skip
+    assert "going by the means alone: a." in first.caption
+    assert "c" not in first.caption.partition("Pareto")[2].partition(".")[0].split(": ")[-1]
 
 
 def test_every_subject_is_coped_with(any_subject: Subject) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cnnbench.comparison import Comparison, compare
-from cnnbench.comparison.formats import save, to_csv, to_json, to_markdown, to_rows, to_table
+from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdown, to_rows, to_table
 from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.errors import CnnbenchError
 
@@ -384,6 +384,28 @@ def test_other_images_are_not_compared(tmp_path: Path) -> None:
     ]
     assert [comparison.standing(row) for row in comparison.rows] == ["untested", "untested", "best"]
     assert "Whether z is really better than x and y was not tested" in " ".join(comparison.conclusions())
+
+
+def test_variants_on_two_data_sets_have_a_best_each(tmp_path: Path) -> None:
+    other = {**CONFIG, "data": {**CONFIG["data"], "name": "fashion_mnist"}}
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 905]).add("y", [960, 965])
+    runs.add("u", [700, 705], config=other, targets_seed=7).add("v", [800, 805], config=other, targets_seed=7)
+    plan = json.loads((tmp_path / "a/plan.json").read_text())
+    for entry in plan["variants"][2:]:
+        entry["config"] = other
+    (tmp_path / "a/plan.json").write_text(json.dumps(plan))
+    comparison = compare([tmp_path])
+    assert [comparison.standing(row) for row in comparison.rows] == ["worse", "best", "worse", "best"]
+    first = CONFIG["data"]["name"]
+    said = comparison.conclusions()
+    assert said[0].startswith(f"{first}: Highest test accuracy: y, 96.2")
+    assert any(sentence.startswith(f"{first}: Worse than y: x by 6.0 points") for sentence in said)
+    assert any(sentence.startswith("fashion_mnist: Highest test accuracy: v, 80.2") for sentence in said)
+    assert not any("was not tested" in sentence for sentence in said)
+    assert legend(comparison) == "★ the best mean (each data set by itself)"
+    # what a variant costs is the same question on any data
+    seconds = compare([tmp_path], metric="train_seconds")
+    assert [seconds.standing(row) for row in seconds.rows].count("best") == 1
 
 
 def test_other_images_are_not_weighed_against_costs(tmp_path: Path) -> None:
