@@ -32,6 +32,8 @@ NUMBERS = (
     "peak_memory_mib",
 )  # fmt: skip
 
+OWN = ("config.json", "result.json")  # what a copy of a run has of its own
+
 # A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
 # does not notice a changed byte.
 STATE_HEADER = b"cnnbench state 1\n"
@@ -246,6 +248,15 @@ class Run:
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
         for path in (self._state, self._previous_state, self._damaged_state):
             path.unlink(missing_ok=True)
+
+    def take_over(self, other: "Run", config: Mapping[str, Any], source: str) -> None:
+        """Becomes a copy of a finished run of the same settings; its result says which that was."""
+        self.write_config(config)
+        for path in sorted(other.path.iterdir()):
+            if path.is_file() and not path.name.startswith(".") and path.name not in OWN:
+                files.write(self.path / path.name, path.read_bytes())
+        result = {**read_json(other.path / "result.json"), "taken_from": source}
+        files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
     def drop_states(self) -> None:
         """Removes what only a run in training needs."""

@@ -58,6 +58,7 @@ class _Entry:
     correct: "NDArray[np.bool_] | None"
     rises: Sequence[float]
     num_overfit: int
+    sources: Sequence[str] = ()  # the runs that these are, or were taken over from
 
     @property
     def name(self) -> str:
@@ -137,6 +138,10 @@ def _entry(
         correct=correct,
         rises=[rise.share for rise in rises],
         num_overfit=sum(rise.overfits for rise in rises),
+        sources=[
+            str(result.get("taken_from") or f"{stage}/{variant}/seed{run.seed}")
+            for run, result in zip(runs, results, strict=True)
+        ],
     )
 
 
@@ -274,7 +279,10 @@ def _verdict(entries: Sequence[_Entry]) -> str:
         said += f" Not to be told apart from it (corrected for {len(tested)} pairs): {', '.join(tied)}."
     elif tested:
         said += f" It is better than each of the other {len(tested)} (corrected for as many pairs)."
-    if untested := [name for name, test in tests.items() if test is None]:
+    twins = [entry.name for entry in others if _are_twins(best, entry)]
+    if twins:
+        said += f" The same runs: {', '.join(twins)}."
+    if untested := [name for name, test in tests.items() if test is None and name not in twins]:
         said += f" Not tested against it, for want of the same validation images: {', '.join(untested)}."
     return said
 
@@ -310,10 +318,19 @@ def _gap(entry: _Entry) -> float:
 
 
 def _test(one: _Entry, other: _Entry) -> PairedTest | None:
-    """The paired test of one - other; None where they had not the same validation images."""
-    if one.correct is None or other.correct is None or one.images != other.images:
+    """The paired test of one - other; None where they had other validation images, or are the same runs."""
+    if one.correct is None or other.correct is None or one.images != other.images or _are_twins(one, other):
         return None
     return compare_predictions(one.correct, other.correct)
+
+
+def _are_twins(one: _Entry, other: _Entry) -> bool:
+    """Whether these are the very same runs, which stand in two stages."""
+    import numpy as np
+
+    if one.correct is None or other.correct is None:
+        return False
+    return one.sources == other.sources and np.array_equal(one.correct, other.correct)
 
 
 def _differences(entries: Sequence[_Entry]) -> Table:
@@ -335,7 +352,8 @@ def _differences(entries: Sequence[_Entry]) -> Table:
     num_real = 0
     for (kind, one, other), test in zip(pairs, tests, strict=True):
         if test is None:
-            rows.append([kind, one.name, other.name, None, None, None, "not tested: other validation images"])
+            why = "the same runs" if _are_twins(one, other) else "not tested: other validation images"
+            rows.append([kind, one.name, other.name, None, None, None, why])
             continue
         p_value = next(adjusted)
         real = p_value <= SIGNIFICANT

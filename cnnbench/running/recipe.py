@@ -8,6 +8,7 @@ from cnnbench.running.events import Event, Failed, Notice, Reported
 from cnnbench.running.plans import another_recipe, write_plan
 from cnnbench.running.preflight import check_analyses, check_models, try_out, without_weights
 from cnnbench.running.reporting import report
+from cnnbench.running.twins import take_over
 from cnnbench.running.work import Order, carry_out
 from cnnbench.runs import Run
 
@@ -75,6 +76,7 @@ def iterate_recipe(
         Order(Run(directory / config.variant / f"seed{config.seed}"), config, index, len(configs), fresh)
         for index, config in enumerate(configs, start=1)
     ]
+    yield from take_over(orders, recipe, runs_dir)
     failures: list[Failed] = []
     for event in carry_out_all(orders, datasets, target, jobs):
         if isinstance(event, Failed):

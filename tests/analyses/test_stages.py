@@ -169,3 +169,30 @@ def test_any_subject(any_subject: Subject, tmp_path: Path) -> None:
             item.figure.savefig(tmp_path / "stages.png")
         else:
             assert all(len(row) == len(item.columns) for row in item.rows)
+
+
+def test_the_same_runs_in_two_stages_are_said_to_be(
+    seen: Callable[..., Run], subject_from: Callable[..., Subject]
+) -> None:
+    """A copy is no second measurement: it is not tested, and does not count among the tests."""
+    first = [
+        *(seen("first", "wide", seed, range(0, 70 + seed), widths=[8, 8]) for seed in range(3)),
+        *(seen("first", "narrow", seed, range(0, 62 + seed), widths=[4, 4]) for seed in range(3)),
+    ]
+    last = [
+        *(seen("last", "as-before", seed, range(0, 62 + seed), widths=[4, 4]) for seed in range(3)),
+        *(seen("last", "worse", seed, range(0, 90 + seed), widths=[2, 2]) for seed in range(3)),
+    ]
+    for run in last[:3]:
+        result = json.loads((run.path / "result.json").read_text())
+        result["taken_from"] = f"first/narrow/seed{run.seed}"
+        (run.path / "result.json").write_text(json.dumps(result))
+    before = replace(subject_from(first), recipe="first")
+    _, table, differences = outputs(
+        replace(subject_from(last), recipe="last", stages=[Stage(before, ["narrow"])])
+    )
+    verdicts = {(row[1], row[2]): row[-1] for row in differences.rows}
+    assert verdicts["last: as-before", "first: narrow"] == "the same runs"
+    assert differences.caption.startswith("2 of 2 differences")
+    assert "The same runs: last: as-before." in table.caption
+    assert "for want of the same validation images" not in table.caption

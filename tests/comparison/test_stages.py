@@ -370,3 +370,43 @@ def test_with_stages(place: Place, cnnbench: Command, monkeypatch: pytest.Monkey
     assert code == 0
     assert "Built on small, the winner of base" in out
     assert "the first 2 entries are used: [2, 2]" in " ".join(out.split())
+
+
+def test_runs_that_the_recipe_before_has_are_taken_over(place: Place) -> None:
+    place.change("next", "model = {convs = [1, 1, 1]}", "")  # now it is what won
+    place.change("last", "epochs = 1", "lr = 2e-2")
+    place.run("base")
+    source = place.runs / "base/small"
+    told = place.run("next")
+    said = [sentence for sentence in told if "taken over" in sentence]
+    assert said == [
+        f"ones seed {seed} has the settings of base/small/seed{seed}: that run is taken over, not trained "
+        "again"
+        for seed in (0, 1)
+    ]
+    for seed in (0, 1):
+        ours, theirs = place.runs / f"next/ones/seed{seed}", source / f"seed{seed}"
+        for name in ("history.jsonl", "probes.jsonl", "predictions.npz", "best.safetensors"):
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+        config = json.loads((ours / "config.json").read_text())
+        assert (config["recipe"], config["variant"], config["seed"]) == ("next", "ones", seed)
+        result = json.loads((ours / "result.json").read_text())
+        assert result == json.loads((theirs / "result.json").read_text()) | {
+            "taken_from": f"base/small/seed{seed}"
+        }
+    assert place.actions("next") == ["reuse"] * 4
+    assert [row.num_seeds for row in compare([place.runs / "next"]).rows] == [2, 2]
+    # of a copy of a copy the first one is named, and a run with other settings is trained
+    told = place.run("last")
+    assert sum("has the settings of base/small/seed" in sentence for sentence in told) == 2
+    assert all(sentence.startswith("a seed") for sentence in told if "taken over" in sentence)
+
+
+def test_without_weights_or_with_fresh_nothing_is_taken_over(place: Place) -> None:
+    place.change("next", "model = {convs = [1, 1, 1]}", "")
+    place.run("base")
+    (place.runs / "base/small/seed0/best.safetensors").unlink()
+    told = place.run("next")
+    assert [sentence[:11] for sentence in told if "taken over" in sentence] == ["ones seed 1"]
+    events = iterate_recipe(place.load("next"), runs_dir=place.runs, device="cpu", fresh=True)
+    assert not any("taken over" in event.text for event in events if isinstance(event, Notice))
