@@ -55,12 +55,15 @@ def planned_settings(entry: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**entry["config"], "code": entry.get("code", {}), **weights_asked}
 
 
-def is_complete(run: Run, settings: Mapping[str, Any]) -> bool:
-    """Whether a run of these settings is there to be reported: whole, but for its weights."""
+def is_complete(run: Run, settings: Mapping[str, Any], weights: bool = False) -> bool:
+    """Whether a run of these settings is there to be reported: whole, if asked for with weights."""
     try:
         if run.result() is None:
             return False
-        run.check_results()
+        if weights:
+            run.check()
+        else:
+            run.check_results()
         config = run.config()
     except DamagedError:
         return False

@@ -145,6 +145,7 @@ def resume(
     instead = "starting anew" if saved is None else "going back to the state before it"
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
+        state.sittings += 1
         yield Resumed(state.rows[-1].epoch)
         share = Share(saved["threads"], max(saved["at_a_time"], share.at_a_time))
     run.write_history([row.as_row() for row in state.rows], state.probes)

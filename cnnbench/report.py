@@ -23,7 +23,6 @@ from cnnbench.comparison.quantities import (
     named,
     written,
     written_estimate,
-    written_interval,
 )
 from cnnbench.runs import flatten
 
@@ -277,7 +276,6 @@ def _results(comparison: "Comparison") -> _TextTable:
 
 def _result(row: "Row", mark: str, of_main: Quantity, of_train: Quantity, beside: Sequence[str]) -> list[str]:
     main, train = row.estimate(of_main.name), row.estimate(of_train.name)
-    has_interval = main is not None and main.low is not None and main.high is not None
     gap = None if main is None or train is None else 100 * (train.mean - main.mean)
     return [
         row.variant,
@@ -286,7 +284,7 @@ def _result(row: "Row", mark: str, of_main: Quantity, of_train: Quantity, beside
         _number("macs", row.macs),
         formats.SKIPPED if row.skipped else _estimate(of_main, main),
         mark,
-        written_interval(of_main, main.low, main.high) if has_interval else DASH,  # type: ignore
+        formats.interval(of_main, main),
         *(_estimate(named(name, MORE), row.estimate(name)) for name in beside),
         _estimate(of_train, train),
         DASH if gap is None else f"{gap:.1f}",

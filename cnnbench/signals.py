@@ -87,7 +87,7 @@ def draw_signals(
             with naming_failures(config, in_shape, plugins):
                 model = build_model(config, in_shape, num_classes, plugins)
                 images = torch.randn(NUM_IMAGES, *in_shape)
-                fit_to(model, lambda images=images: images)  # type: ignore[misc]
+                fit_to(model, images.clone)
                 measured = measure_signals(model, images, output)
         yield measured
 

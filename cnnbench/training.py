@@ -165,7 +165,7 @@ class TrainingState:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.sittings = state.get("sittings", 1) + 1
+        self.sittings = state.get("sittings", 1)
         self.rows = [Epoch(**row) for row in state["rows"]]
         self.probes = list(state["probes"])
         self.best_epoch = state["best_epoch"]

@@ -226,6 +226,7 @@ def test_a_state_of_another_model_is_told_and_not_taken(
     assert isinstance(events[0], Damaged)
     assert "another model" in events[0].message
     assert events[0].message.endswith("; starting anew")
+    assert (run.result() or {})["sittings"] == 1, "what was not gone on with is no interruption"
     assert_same(run, finished)
 
 

@@ -88,7 +88,7 @@ def to_table(comparison: Comparison, *, brief: bool = False) -> tuple[list[str],
                 str(row.num_seeds),
                 SKIPPED if row.skipped else _text(metric, estimate),
                 mark(comparison, row),
-                _interval(metric, estimate),
+                interval(metric, estimate),
                 *(_text(quantity, row.estimate(quantity.name)) for quantity in others),
                 *(_single(quantity, getattr(row, quantity.name)) for quantity in singles),
             ]
@@ -185,7 +185,8 @@ def _single(quantity: Quantity, value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else written(quantity, value)
 
 
-def _interval(quantity: Quantity, estimate: Estimate | None) -> str:
+def interval(quantity: Quantity, estimate: Estimate | None) -> str:
+    """Both ends of the 95 % interval, or a dash where there is none."""
     if quantity.is_exact or estimate is None or estimate.low is None or estimate.high is None:
         return DASH
     return written_interval(quantity, estimate.low, estimate.high)

@@ -4,15 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.recipe.defaults import with_defaults
+from cnnbench.decisions import is_complete
 from cnnbench.running.events import Notice
 from cnnbench.running.work import Order
-from cnnbench.runs import BusyError, DamagedError, Run, differences
+from cnnbench.runs import BusyError, Run
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Recipe, RunConfig
-
-NAMES = ("recipe", "variant")  # all in which twins differ
 
 
 def take_over(orders: Sequence[Order], recipe: "Recipe", runs_dir: Path) -> Iterator[Notice]:
@@ -30,19 +28,7 @@ def take_over(orders: Sequence[Order], recipe: "Recipe", runs_dir: Path) -> Iter
 
 def is_twin(run: Run, config: "RunConfig") -> bool:
     """Whether a run is whole and was trained with these settings, under whatever name."""
-    try:
-        if run.result() is None:
-            return False
-        run.check()
-        settings = run.config()
-    except DamagedError:
-        return False
-    asked = with_defaults(config.model_dump(mode="json"))
-    return not differences(_unnamed(settings), _unnamed(asked))
-
-
-def _unnamed(settings: dict[str, object]) -> dict[str, object]:
-    return {key: value for key, value in settings.items() if key not in NAMES}
+    return is_complete(run, config.model_dump(mode="json", exclude={"recipe", "variant"}), weights=True)
 
 
 def _take(order: Order, path: Path, runs_dir: Path) -> Iterator[Notice]:
