@@ -131,12 +131,49 @@ def compare_predictions(
     a, b = a[:1] if fixed_a else a, b[:1] if fixed_b else b
     if len(a) == len(b) == 1:
         return mcnemar(a[0], b[0]) if a.dtype == b.dtype == bool else _compare_over_images(a[0], b[0])
-    seeds_a, seeds_b = a.mean(axis=1), b.mean(axis=1)
-    if fixed_a or fixed_b:
-        noise = [_noise_of_mean(seeds_b if fixed_a else seeds_a)]
-    else:
-        noise = _mean_noise(seeds_a, seeds_b)
-    return _compare_over_images_and_seeds(a, b, noise)
+    per_image = a.mean(axis=0) - b.mean(axis=0)
+    parts = [_image_noise(per_image), *_seed_noise(a, b, fixed_a, fixed_b)]
+    return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What two variants got right on the same N images, (num_seeds, N) each; see compare_predictions."""
+
+    a: "Scores"
+    b: "Scores"
+    fixed_a: bool = False
+    fixed_b: bool = False
+
+
+def compare_gains(one: Scored, other: Scored, *, same_images: bool) -> PairedTest:
+    """Tests (a - b) of `one` minus (a - b) of `other`: whether a variant gains more here than another there.
+
+    With the same images each image has its own difference of gains; else the noises of both sets add up.
+    Seeds count where any of the four has several; a variant of one seed is lent the variance of its partner.
+    Raises ValueError where one pair has several seeds and the other has none.
+    """
+    gain, seeds = _gain(one)
+    less, other_seeds = _gain(other)
+    if (seeds is None and other_seeds) or (other_seeds is None and seeds):
+        raise ValueError("one pair has several seeds and the other has one each")
+    noise = [*(seeds or ()), *(other_seeds or ())]
+    images = [_image_noise(gain - less)] if same_images else [_image_noise(gain), _image_noise(less)]
+    counted = "images and seeds" if noise else "images, image noise only"
+    difference = float(gain.mean() - less.mean())
+    return _t_test(difference, images + noise, (-2.0, 2.0), f"t test of two gains over {counted}")
+
+
+def _gain(pair: Scored) -> "tuple[NDArray[Any], list[tuple[float, int]] | None]":
+    """The gain of a over b (N,) by image, and its seed parts: none without seeds, None where not known."""
+    a = pair.a[:1] if pair.fixed_a else pair.a
+    b = pair.b[:1] if pair.fixed_b else pair.b
+    per_image = a.mean(axis=0) - b.mean(axis=0)
+    if pair.fixed_a and pair.fixed_b:
+        return per_image, []
+    if len(a) == len(b) == 1:
+        return per_image, None
+    return per_image, _seed_noise(a, b, pair.fixed_a, pair.fixed_b)
 
 
 def mcnemar(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
@@ -183,19 +220,33 @@ def _compare_over_images(a: "Scores", b: "Scores") -> PairedTest:
     return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), method)
 
 
-def _compare_over_images_and_seeds(
-    a: "Scores", b: "Scores", seed_noise: list[tuple[float, int]]
-) -> PairedTest:
-    """Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap".
+def _image_noise(per_image: "NDArray[Any]") -> tuple[float, int]:
+    """Variance of the mean of seed-averaged differences (N,), and its degrees of freedom.
 
-    The variance is an image part (seed-averaged difference per image, over N) plus a seed part per model.
-    What neither factor explains alone is in both parts: the test errs on the side of "no difference".
+    Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap": a variance
+    is this image part plus a seed part per model. What neither factor explains alone is in both parts: the
+    tests err on the side of "no difference".
     """
-    per_image = a.mean(axis=0) - b.mean(axis=0)  # (N,)
-    num_images = len(per_image)
-    image_noise = float(per_image.var(ddof=1)) / num_images if num_images > 1 else 0.0
-    parts = [(image_noise, max(num_images - 1, 1)), *seed_noise]
-    return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
+    return _noise_of_mean(per_image) if len(per_image) > 1 else (0.0, 1)
+
+
+def _seed_noise(a: "Scores", b: "Scores", fixed_a: bool, fixed_b: bool) -> list[tuple[float, int]]:
+    """The seed part of each model that a seed can change, of scores (num_seeds, N)."""
+    if fixed_a or fixed_b:
+        return [_noise_of_mean((b if fixed_a else a).mean(axis=1))]
+    return _mean_noise(a.mean(axis=1), b.mean(axis=1))
+
+
+def compare_gains_of_means(one: "tuple[Values, Values]", other: "tuple[Values, Values]") -> PairedTest:
+    """Tests (a - b) of `one` minus (a - b) of `other`, measured once per seed: training noise only.
+
+    Raises ValueError unless one side of each has two values or more.
+    """
+    import numpy as np
+
+    (a, b), (c, d) = (tuple(np.asarray(side, dtype=float) for side in pair) for pair in (one, other))
+    difference = float(a.mean() - b.mean() - (c.mean() - d.mean()))
+    return _welch(difference, _mean_noise(a, b) + _mean_noise(c, d), "Welch t test of two gains over seeds")
 
 
 def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
@@ -206,7 +257,10 @@ def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
     import numpy as np
 
     a, b = np.asarray(values_a, dtype=float), np.asarray(values_b, dtype=float)
-    difference, parts, method = float(a.mean() - b.mean()), _mean_noise(a, b), "Welch t test over seeds"
+    return _welch(float(a.mean() - b.mean()), _mean_noise(a, b), "Welch t test over seeds")
+
+
+def _welch(difference: float, parts: list[tuple[float, int]], method: str) -> PairedTest:
     if not any(variance for variance, _ in parts):
         # seeds that tie show no noise, but not that there is none: nothing can be told apart
         return PairedTest(difference, -math.inf, math.inf, 1.0, method)

@@ -9,7 +9,10 @@ import pytest
 from cnnbench.statistics import (
     PROPORTION,
     Estimate,
+    Scored,
     binomial_interval,
+    compare_gains,
+    compare_gains_of_means,
     compare_means,
     compare_predictions,
     holm,
@@ -200,6 +203,78 @@ def test_one_seed_each_is_blind_to_the_noise_of_training() -> None:
     rng = np.random.default_rng(3)
     found = [simulated_p_value(rng, (1, 1), model=0.0, seed=0.5) < 0.05 for _ in range(100)]
     assert np.mean(found) > 0.3
+
+
+# The gain of a over b on four images, and another one: seed-averaged by image 1, 1/2, 1/2, 0 (mean 1/2,
+# variance 1/6; seeds 1/32 each) and 1/2, 0, 0, 0 (mean 1/8, variance 1/16; seeds 0 and 1/32).
+A = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
+B = np.array([[0, 1, 0, 0], [0, 0, 0, 0]], dtype=bool)
+C = np.array([[1, 1, 0, 0], [1, 1, 0, 0]], dtype=bool)
+D = np.array([[1, 1, 0, 0], [0, 1, 0, 0]], dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("same_images", "images"),
+    # by image 1/2, 1/2, 1/2, 0: mean 3/8, variance 1/16
+    [(True, [(1 / 16 / 4, 3)]), (False, [(1 / 6 / 4, 3), (1 / 16 / 4, 3)])],
+)
+def test_gains_against_hand_calculation(same_images: bool, images: list[tuple[float, int]]) -> None:
+    from scipy import stats
+
+    test = compare_gains(Scored(A, B), Scored(C, D), same_images=same_images)
+    parts = [*images, (1 / 64, 1), (1 / 64, 1), (0.0, 1), (1 / 64, 1)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    assert test.difference == pytest.approx(3 / 8)
+    assert test.p_value == pytest.approx(2 * stats.t.sf(3 / 8 / math.sqrt(variance), freedom))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    assert (test.low, test.high) == (pytest.approx(3 / 8 - half), pytest.approx(3 / 8 + half))
+    assert test.method == "t test of two gains over images and seeds"
+
+
+def test_gains_of_one_seed_each_count_images_alone() -> None:
+    test = compare_gains(Scored(A[:1], B[:1]), Scored(C[:1], D[:1]), same_images=True)
+    # by image 1, 0, 1, 0
+    assert test.difference == 0.5
+    assert test.method == "t test of two gains over images, image noise only"
+    assert test.high - test.difference == pytest.approx(3.182446 * math.sqrt(1 / 3 / 4))
+
+
+def test_gains_where_one_pair_has_no_seeds() -> None:
+    single, several = Scored(A[:1], B[:1]), Scored(C, D)
+    for one, other in ((single, several), (several, single)):
+        with pytest.raises(ValueError, match="one each"):
+            compare_gains(one, other, same_images=True)
+    # what no seed can change has no seeds to be had
+    fixed = Scored(A[:1], B[:1], fixed_a=True, fixed_b=True)
+    assert compare_gains(fixed, several, same_images=False).difference == pytest.approx(3 / 8)
+
+
+@pytest.mark.parametrize("same_images", [True, False])
+def test_false_positive_rate_of_gains(same_images: bool) -> None:
+    """The same gain of 7 points on hard and on easy images, or twice on the same."""
+    rng = np.random.default_rng(4)
+
+    def scores(chance: np.ndarray[Any, Any], num_seeds: int = 3) -> np.ndarray[Any, Any]:
+        noisy = chance + rng.normal(0, 0.01, (num_seeds, 1))
+        return rng.random((num_seeds, len(chance))) < noisy
+
+    found = []
+    for _ in range(300):
+        easy = np.full(400, 0.8)
+        hard = easy if same_images else np.full(400, 0.4)
+        one, other = Scored(scores(easy + 0.07), scores(easy)), Scored(scores(hard + 0.07), scores(hard))
+        found.append(compare_gains(one, other, same_images=same_images).p_value < 0.05)
+    assert np.mean(found) <= 0.06
+
+
+def test_gains_of_means_by_hand() -> None:
+    test = compare_gains_of_means(([12.0, 14.0], [10.0, 10.0]), ([5.0, 7.0], [4.0, 6.0]))
+    # 13 - 10 - (6 - 5); variances of means 1, 0, 1, 1: three parts of one degree of freedom each
+    assert test.difference == 2.0
+    assert test.p_value == pytest.approx(0.3318, abs=1e-4)  # 2 / sqrt(3) with 3 degrees of freedom
+    with pytest.raises(ValueError, match="two seeds"):
+        compare_gains_of_means(([1.0], [2.0]), ([5.0, 7.0], [4.0, 6.0]))
 
 
 def test_compare_means_is_welchs() -> None:

@@ -8,7 +8,7 @@ from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
 from cnnbench import measures
-from cnnbench.comparison.comparison import Comparison, Pair, Row
+from cnnbench.comparison.comparison import Comparison, Four, Gain, Pair, Row
 from cnnbench.comparison.measurements import (
     Measurement,
     RecipeMeasurements,
@@ -20,7 +20,11 @@ from cnnbench.runs import choice_of_images
 from cnnbench.statistics import (
     PROPORTION,
     Estimate,
+    PairedTest,
+    Scored,
     binomial_interval,
+    compare_gains,
+    compare_gains_of_means,
     compare_means,
     compare_predictions,
     holm,
@@ -46,7 +50,7 @@ def compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Compa
     masks = [
         recipe.name for recipe in recipes if any(LEADING_OF_MASKS in run.values for run in runs_of(recipe))
     ]
-    rows, pairs, problems = [], [], []
+    rows, pairs, problems, gains = [], [], [], []
     if masks and len(masks) < len(recipes) and quantity.name.endswith("_accuracy"):
         problems.append(
             f"accuracy is of pixels in {', '.join(masks)}, where IoU says more: compare them by themselves"
@@ -55,8 +59,9 @@ def compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Compa
         tested, untested = _pairs(recipe, quantity)
         rows += [_row(recipe.name, variant, quantity) for variant in recipe.variants]
         pairs += tested
+        gains += _gains(recipe, quantity)
         problems += [f"{recipe.name}: {problem}" for problem in recipe.problems + untested]
-    return Comparison(rows, pairs, quantity, problems)
+    return Comparison(rows, pairs, quantity, problems, gains=gains)
 
 
 def runs_of(recipe: RecipeMeasurements) -> list[Measurement]:
@@ -140,6 +145,39 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
     return [
         Pair(recipe.name, a, b, test, p) for (a, b, test), p in zip(tested, adjusted, strict=True)
     ], problems
+
+
+def _gains(recipe: RecipeMeasurements, quantity: Quantity) -> list[Gain]:
+    """The gains that the recipe claims something of, as far as they can be tested."""
+    tested: list[tuple[Four, PairedTest]] = []
+    for four in dict.fromkeys(recipe.gains):
+        try:
+            test = _test_of_gains(recipe, quantity, four)
+        except ValueError:  # one pair has several seeds, the other has not
+            continue
+        if test is not None:
+            tested.append((four, test))
+    adjusted = holm([test.p_value for _, test in tested])
+    return [Gain(four, test, p) for (four, test), p in zip(tested, adjusted, strict=True)]
+
+
+def _test_of_gains(recipe: RecipeMeasurements, quantity: Quantity, four: Four) -> PairedTest | None:
+    if quantity.split is None:
+        found = {variant.name: variant.values(quantity.name) for variant in recipe.variants}
+        a, b, c, d = (found.get(name, []) for name in four)
+        return compare_gains_of_means((a, b), (c, d)) if a and b and c and d else None
+    fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
+    groups, _ = _same_images(recipe, quantity.name, quantity.split)
+    pairs = [
+        (Scored(group[a], group[b], fixed[a], fixed[b]), group)
+        for a, b in (four[:2], four[2:])
+        for group in groups
+        if a in group and b in group
+    ]
+    if len(pairs) < 2:
+        return None
+    (one, images), (other, other_images) = pairs
+    return compare_gains(one, other, same_images=images is other_images)
 
 
 def _same_images(

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnnbench.comparison.comparison import INCOMPARABLE, SIGNIFICANT, Comparison, times_compare
+from cnnbench.comparison.comparison import INCOMPARABLE, SIGNIFICANT, Comparison, Four, times_compare
+from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import PairedTest
@@ -15,6 +16,10 @@ RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
     "differences beyond the noise go the other way round only. Mixed: they go both ways. Undecided: neither."
+)
+RULE_OF_GAINS = (
+    "Where one gain is held against another, it must be a gain, and larger beyond the noise (p corrected for "
+    "all gains of the recipe that are held against others)."
 )
 RULE_OF_SINGLE = (
     "For these runs alone: some of them are one seed against one, and another seed may say otherwise."
@@ -32,6 +37,7 @@ class Judgement:
     verdict: Verdict
     evidence: list[str]
     single: bool = False
+    of_gains: bool = False
 
     @property
     def words(self) -> str:
@@ -65,17 +71,24 @@ def judge(
                 Judgement(claim["text"], "not tested", [f"{metric} was not measured in these runs"])
             )
             continue
-        judged.append(_judge(found[metric], claim["text"], claim["better"], claim["than"]))
+        judged.append(_judge(found[metric], claim["text"], claim["better"], claim["than"], gain_of(claim)))
     return judged
 
 
 def rule(judgements: Sequence[Judgement]) -> str:
     """What the verdicts mean, as far as these judgements need it."""
-    return f"{RULE} {RULE_OF_SINGLE}" if any(each.words != each.verdict for each in judgements) else RULE
+    rules = [RULE]
+    if any(each.of_gains for each in judgements):
+        rules.append(RULE_OF_GAINS)
+    if any(each.words != each.verdict for each in judgements):
+        rules.append(RULE_OF_SINGLE)
+    return " ".join(rules)
 
 
-def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Sequence[str]) -> Judgement:
-    rows = [row for row in comparison.rows if row.variant in {*better, *than}]
+def _judge(
+    comparison: Comparison, text: str, better: Sequence[str], than: Sequence[str], gain: Four | None
+) -> Judgement:
+    rows = [row for row in comparison.rows if row.variant in {*better, *than, *(gain or ())}]
     if comparison.metric.name in TIMES and not times_compare(rows):
         return Judgement(text, "not tested", [f"times of these runs do not compare ({INCOMPARABLE})"])
     evidence, gains, losses, missing = [], 0, 0, 0
@@ -87,20 +100,40 @@ def _judge(comparison: Comparison, text: str, better: Sequence[str], than: Seque
                 evidence.append(f"{one} against {other}: not tested, for want of {want}")
                 missing += 1
                 continue
-            evidence.append(_written(comparison, one, other, test, p_adjusted))
+            single = _is_single(comparison, one, other)
+            evidence.append(_written(comparison, f"{one} against {other}", test, p_adjusted, single))
             if p_adjusted <= SIGNIFICANT:
                 is_gain = (test.difference > 0) == comparison.metric.higher_is_better
                 gains += is_gain
                 losses += not is_gain
+    if gain is not None:
+        line, sign = _held_against(comparison, gain)
+        evidence.append(line)
+        missing += sign is None
+        if sign is not None and sign < 0:
+            gains, losses = 0, 1
+        gains += sign == 1
     verdict: Verdict = "undecided"
     if losses:
-        verdict = "mixed" if gains else "contradicted"
+        verdict = "mixed" if gains and gain is None else "contradicted"
     elif missing:
         verdict = "not tested"
     elif gains == len(evidence):
         verdict = "supported"
     single = any(_is_single(comparison, one, other) for one in better for other in than)
-    return Judgement(text, verdict, evidence, single)
+    return Judgement(text, verdict, evidence, single, gain is not None)
+
+
+def _held_against(comparison: Comparison, gain: Four) -> tuple[str, int | None]:
+    """A sentence on two gains, and whether the first is larger (1), smaller (-1), neither (0), not tested."""
+    a, b, c, d = gain
+    what = f"the gain of {a} over {b} against that of {c} over {d}"
+    found = next((each for each in comparison.gains if each.variants == gain), None)
+    if found is None:
+        return f"{what}: not tested, for want of runs with as many seeds on the same images in pairs", None
+    larger = (found.test.difference > 0) == comparison.metric.higher_is_better
+    sign = 0 if found.p_adjusted > SIGNIFICANT else 1 if larger else -1
+    return _written(comparison, what, found.test, found.p_adjusted, _is_single(comparison, a, b)), sign
 
 
 def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | None, float]:
@@ -113,16 +146,17 @@ def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | No
     return None, 1.0
 
 
-def _written(comparison: Comparison, one: str, other: str, test: PairedTest, p_adjusted: float) -> str:
+def _written(
+    comparison: Comparison, what: str, test: PairedTest, p_adjusted: float, single: bool = False
+) -> str:
     metric = comparison.metric
     spread = (test.high - test.low) / 2
     sign = "+" if test.difference > 0 else "−" if test.difference < 0 else ""
     interval = written_interval(metric, test.low, test.high).replace("-", "−")
-    single = _is_single(comparison, one, other)
     seeds = "; one seed each, so the luck of training is not counted" if single else ""
     unit = "points" if metric.is_proportion else f"{metric.unit} of {metric.label}".lstrip()
     return (
-        f"{one} against {other}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
+        f"{what}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
         f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"
     )
 

@@ -79,6 +79,20 @@ class Pair:
         return self.p_adjusted <= SIGNIFICANT
 
 
+Four = tuple[
+    str, str, str, str
+]  # variants: the gain of the first over the second, of the third over the fourth
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Whether one gain is larger than another; `p_adjusted` is corrected for all gains of the recipe."""
+
+    variants: Four
+    test: PairedTest
+    p_adjusted: float
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Rows in the recipes' order, tested pairs, the quantity compared, problems beyond single rows.
@@ -91,6 +105,7 @@ class Comparison:
     metric: Quantity
     problems: list[str] = field(default_factory=list)
     judged_on: "JudgedOn" = "test"
+    gains: list[Gain] = field(default_factory=list)  # those that the recipe claims something of
 
     def recipes(self) -> dict[str, list[Row]]:
         """Rows by recipe, in order."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cnnbench.comparison.comparison import Four
+
 LARGEST = 1e300  # no measurement; a whole number beyond it would not fit a float
 SPLITS = ("test", "val")
 
@@ -73,6 +75,7 @@ class RecipeMeasurements:
     variants: list[VariantMeasurements] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     judged_on: str = "test"
+    gains: "list[Four]" = field(default_factory=list)  # what it claims that one gain is larger than another
 
     def forget_test(self) -> None:
         """Leaves what was measured on test to the recipe at the end of the search."""
@@ -90,6 +93,7 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     try:
         plan = read_json(path)
         recipe.name, recipe.judged_on = str(plan["recipe"]), str(plan.get("judged_on", "test"))
+        recipe.gains = [gain for claim in plan.get("claims", []) if (gain := gain_of(claim)) is not None]
         planned = [_planned(entry) for entry in plan["variants"]]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")
@@ -98,6 +102,14 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
     return _read_variants(directory, recipe, planned)
+
+
+def gain_of(claim: Mapping[str, Any]) -> "Four | None":
+    """The four variants of a claim with `by_more_than`."""
+    if not claim.get("by_more_than"):
+        return None
+    third, fourth = claim["by_more_than"]
+    return str(claim["better"][0]), str(claim["than"][0]), str(third), str(fourth)
 
 
 def read_planned(directory: Path, name: str, plan: Sequence[Mapping[str, Any]]) -> RecipeMeasurements:

@@ -6,7 +6,7 @@ from typing import Any
 from cnnbench.recipe.checking import Checker
 from cnnbench.recipe.checks import QUANTITIES
 from cnnbench.recipe.config import Claim
-from cnnbench.recipe.merging import written
+from cnnbench.recipe.merging import Layer, written
 from cnnbench.recipe.mistakes import found
 
 METRICS = [name for name, known in QUANTITIES.items() if known.source == "run"]  # one value for each seed
@@ -34,11 +34,28 @@ def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str] | Non
         return None
     if claim.metric is not None and claim.metric not in METRICS:
         check.unknown(layer.origin(("metric",)), claim.metric, "metric {}", METRICS)
-    for key, names in (("better", claim.better), ("than", claim.than)):
+    for key, names in (
+        ("better", claim.better), ("than", claim.than), ("by_more_than", claim.by_more_than or ()),
+    ):  # fmt: skip
         for place, name in enumerate(names):
             if variants is not None and name not in variants:
                 check.unknown(layer.origin((key, place)), name, "variant {}", variants)
     for place, name in enumerate(claim.than):
         if name in claim.better:
             check.add(layer.origin(("than", place)), f"{found(name)} cannot be better than itself")
+    if claim.by_more_than is not None:
+        _check_gain(check, claim, claim.by_more_than, layer)
     return claim
+
+
+def _check_gain(check: Checker, claim: Claim, other: Sequence[str], layer: Layer) -> None:
+    """Two gains of four variants: of one that is in both, more would have to be known than is tested."""
+    for key, names in (("better", claim.better), ("than", claim.than)):
+        if len(names) != 1:
+            check.add(layer.origin((key,)), f"expected one variant beside by_more_than, found {found(names)}")
+    for place, name in enumerate(other):
+        if name in (*claim.better, *claim.than, *other[:place]):
+            check.add(
+                layer.origin(("by_more_than", place)),
+                f"{found(name)} is in the claim already; by_more_than compares two pairs of four variants",
+            )

@@ -12,6 +12,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 JudgedOn = Literal["test", "val", "val_then_test"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 VariantNames = Annotated[list[str], Field(min_length=1)]
+TwoNames = Annotated[list[str], Field(min_length=2, max_length=2)]
 ClassNames = Annotated[list[str], Field(min_length=2)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
 
@@ -243,12 +244,21 @@ class Winner(_Config):
 
 
 class Claim(_Config):
-    """A statement to be held against the runs: each of `better` is better than each of `than`."""
+    """A statement to be held against the runs: each of `better` is better than each of `than`.
+
+    With `by_more_than` the one of `better` gains more over the one of `than` than its first over its second.
+    """
 
     text: str
     better: VariantNames
     than: VariantNames
+    by_more_than: TwoNames | None = None
     metric: str | None = None  # what is compared; None: what the recipe is judged by
+
+    @property
+    def variants(self) -> list[str]:
+        """Every variant it is about."""
+        return [*self.better, *self.than, *(self.by_more_than or ())]
 
 
 class Check(_Config):

@@ -110,7 +110,8 @@ def expected(annotation: Any, plural: bool = False) -> str:
         return _many(f"a list of {len(args)} values", f"lists of {len(args)} values", plural)
     if origin in (list, tuple):
         least = next((bound.min_length for bound in bounds if hasattr(bound, "min_length")), 0)
-        some = f", {least} or more of them" if least else ""
+        most = next((bound.max_length for bound in bounds if hasattr(bound, "max_length")), None)
+        some = f", {least} {'of them' if most == least else 'or more of them'}" if least else ""
         return _many("a list of ", "lists of ", plural) + expected(args[0], plural=True) + some
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if "name" in annotation.model_fields:

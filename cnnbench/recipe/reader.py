@@ -98,7 +98,7 @@ class _Reader:
         claims = check_claims(check, self.document.get("claims", []), known)
         checks = read_checks(check, self.document.get("checks", []), known)
         # what is said of variants that `--set sweep.…` took away asks nothing any more
-        claims = [claim for claim in claims if {*claim.better, *claim.than} <= {*names}]
+        claims = [claim for claim in claims if {*claim.variants} <= {*names}]
         checks = [declared for declared in checks if {*(declared.variants or ())} <= {*names}]
         if check.mistakes:
             raise RecipeError(check.mistakes)

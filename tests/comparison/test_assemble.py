@@ -408,6 +408,27 @@ def test_variants_on_two_data_sets_have_a_best_each(tmp_path: Path) -> None:
     assert [seconds.standing(row) for row in seconds.rows].count("best") == 1
 
 
+@pytest.mark.parametrize("elsewhere", [0, 1], ids=["the same images", "images of another set"])
+def test_gains_that_the_recipe_claims_something_of(tmp_path: Path, elsewhere: int) -> None:
+    runs = RecipeRuns(tmp_path / "demo").add("a", [900, 904, 908]).add("b", [800, 806, 809])
+    runs.add("c", [700, 703, 708], targets_seed=elsewhere).add("d", [690, 694, 700], targets_seed=elsewhere)
+    plan = json.loads((tmp_path / "demo" / "plan.json").read_text())
+    of_gain = {"text": "", "better": ["a"], "than": ["b"], "by_more_than": ["c", "d"]}
+    others = [
+        {"text": "", "better": ["a"], "than": ["b"], "by_more_than": None},
+        {**of_gain, "by_more_than": ["c", "nowhere"]},
+    ]
+    (tmp_path / "demo" / "plan.json").write_text(json.dumps({**plan, "claims": [of_gain, *others]}))
+    (gain,) = compare([tmp_path / "demo"]).gains
+    assert gain.variants == ("a", "b", "c", "d")
+    # means of 904, 805, 703 2/3 and 694 2/3 of 1,000 images
+    assert gain.test.difference == pytest.approx(0.099 - 0.009)
+    assert gain.p_adjusted < 0.001
+    (of_loss,) = compare([tmp_path / "demo"], metric="test_loss").gains
+    assert of_loss.test.difference == pytest.approx(-0.09)
+    assert of_loss.test.method == "Welch t test of two gains over seeds"
+
+
 def test_other_images_are_not_weighed_against_costs(tmp_path: Path) -> None:
     """A variant on easier images is neither better nor a better bargain."""
     runs = RecipeRuns(tmp_path / "a")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cnnbench.comparison.claims import judge, rule
-from cnnbench.comparison.comparison import Comparison, Pair, Row
+from cnnbench.comparison.comparison import Comparison, Gain, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate, PairedTest
@@ -95,6 +95,35 @@ def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
     assert elsewhere.verdict == "not tested"
     assert "times of these runs do not compare" in elsewhere.evidence[0]
     assert untested.evidence == ["a against d: not tested, for want of two seeds that measured it"]
+
+
+@pytest.mark.parametrize(
+    ("better", "than", "difference", "p", "verdict"),
+    [
+        ("a", "b", 0.04, 0.01, "supported"),
+        ("a", "b", -0.04, 0.01, "contradicted"),  # a gain, but a smaller one
+        ("a", "b", 0.04, 0.2, "undecided"),
+        ("a", "d", 0.04, 0.01, "undecided"),  # larger, but not known to be a gain
+        ("a", "c", 0.04, 0.01, "contradicted"),  # a smaller loss is no gain
+        ("a", "b", None, 0.0, "not tested"),
+    ],
+)
+def test_a_gain_against_another_one(
+    better: str, than: str, difference: float | None, p: float, verdict: str
+) -> None:
+    gains = []
+    if difference is not None:
+        test = PairedTest(difference, difference - 0.02, difference + 0.02, p, "test")
+        gains = [Gain((better, than, "x", "y"), test, p)]
+    claim = {"text": "", "better": [better], "than": [than], "by_more_than": ["x", "y"]}
+    [found] = judge(replace(comparison(), gains=gains), [claim])
+    assert found.verdict == verdict
+    assert found.evidence[1].startswith(f"the gain of {better} over {than} against that of x over y: ")
+    if verdict == "supported":
+        assert found.evidence[1].endswith(
+            "+4.0 points (95 % interval, not corrected, 2.0 to 6.0; corrected p = 0.010)"
+        )
+    assert "Where one gain is held against another" in rule([found])
 
 
 @pytest.mark.parametrize(("num_seeds", "warned"), [(1, True), (2, False)])

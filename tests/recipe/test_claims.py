@@ -46,6 +46,40 @@ def test_a_recipe_needs_none(tmp_path: Path) -> None:
     assert load(tmp_path, "") == []
 
 
+OTHERS = '[[variants]]\nname = "c"\n[[variants]]\nname = "d"\n'
+
+
+def test_a_gain_is_held_against_another(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    claim = 'text = "x"\nbetter = ["wide"]\nthan = ["plain"]\nby_more_than = ["c", "d"]\n'
+    path.write_text(f"{RECIPE}{OTHERS}[[claims]]\n{claim}")
+    (found,) = load_recipe(path).claims
+    assert found.by_more_than == ["c", "d"]
+    assert found.variants == ["wide", "plain", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("better", "by_more_than", "line", "said"),
+    [
+        ('["wide"]', '["c", "e"]', 18, 'unknown variant "e"'),
+        ('["wide"]', '["c"]', 18, "a list of texts in quotes, 2 of them"),
+        ('["wide"]', '["c", "d", "plain"]', 18, "a list of texts in quotes, 2 of them"),
+        ('["wide"]', '"c"', 18, "a list of texts in quotes, 2 of them"),
+        ('["wide"]', '["c", "plain"]', 18, '"plain" is in the claim already'),
+        ('["wide"]', '["c", "c"]', 18, '"c" is in the claim already'),
+        ('["wide", "c"]', '["c", "d"]', 16, "expected one variant beside by_more_than"),
+    ],
+)
+def test_mistakes_in_a_gain(tmp_path: Path, better: str, by_more_than: str, line: int, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    claim = f'text = "x"\nbetter = {better}\nthan = ["plain"]\nby_more_than = {by_more_than}\n'
+    path.write_text(f"{RECIPE}{OTHERS}[[claims]]\n{claim}")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert f"recipe.toml:{line}:" in str(caught.value)
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("claim", "line", "said"),
     [
