@@ -6,13 +6,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from typing import Any
 
 from cnnbench import libraries
 from cnnbench.errors import CnnbenchError
@@ -25,7 +21,6 @@ from cnnbench.signatures import (
     is_foreign,
     read_module,
     signature,
-    source_path,
     split_target,
 )
 
@@ -36,7 +31,6 @@ __all__ = [
     "is_foreign",
     "names",
     "options",
-    "options_model",
     "resolve",
     "signature",
     "target",
@@ -139,7 +133,7 @@ def target(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> s
     if name in KINDS[kind]:
         return KINDS[kind][name]
     if kind == "augmentation":
-        return albumentations_targets()[name]
+        return libraries.transforms()[name]
     if kind == "model" and libraries.is_model(name):
         return LIBRARY_MODEL
     raise KeyError(name)
@@ -156,7 +150,7 @@ def names(kind: str, plugins: tuple[str, ...] | list[str] = ()) -> list[str]:
     for path in plugins:
         known.update(dict.fromkeys(plugin_table(path).get(kind, {})))
     if kind == "augmentation":
-        known.update(dict.fromkeys(albumentations_targets()))
+        known.update(dict.fromkeys(libraries.transforms()))
     return list(known)
 
 
@@ -172,44 +166,6 @@ def options(kind: str, name: str, plugins: tuple[str, ...] | list[str] = ()) -> 
     """The options a recipe may set for a unit."""
     left_out = NOT_OPTIONS.get(kind, ())
     return [option for option in signature(target(kind, name, plugins)) if option.name not in left_out]
-
-
-def options_model(target: str, exclude: tuple[str, ...] = ()) -> type[BaseModel]:
-    """A strict pydantic model of the target's options: no unknown keys, no silent conversion, no NaN."""
-    return _model_of(tuple(option for option in signature(target) if option.name not in exclude))
-
-
-# few and small, so kept for good; options compare by value, defaults such as lists included
-_models: list[tuple[tuple[Option, ...], type[BaseModel]]] = []
-
-
-def _model_of(options: tuple[Option, ...]) -> type[BaseModel]:
-    for known, model in _models:
-        if known == options:
-            return model
-    fields: dict[str, Any] = {}
-    for option in options:
-        annotation = _lax_tuples(option.annotation)
-        if option.readable:
-            fields[option.name] = (annotation, option.default)
-        else:
-            fields[option.name] = (annotation | None, None)
-    config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
-    model = create_model("Options", __config__=config, **fields)
-    _models.append((options, model))
-    return model
-
-
-def _lax_tuples(annotation: Any) -> Any:
-    """TOML has lists only, so a tuple option takes a list; its elements stay strict."""
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is tuple:
-        return Annotated[annotation, Field(strict=False)]
-    if origin in (Union, UnionType):
-        return Union[tuple(_lax_tuples(arg) for arg in args)]  # noqa: UP007
-    return annotation
 
 
 def has_stages(name: str, plugins: tuple[str, ...] | list[str] = ()) -> bool:
@@ -269,22 +225,3 @@ def plugin_table(path: str) -> dict[str, dict[str, str]]:
 
 def _not_written_out(path: str, node: ast.expr, variable: str) -> str:
     return f'{path}:{node.lineno}: {variable} must be written out as {{"name": Class}}'
-
-
-@lru_cache(maxsize=1)
-def albumentations_targets() -> dict[str, str]:
-    """Every transform of albumentations, found in its source: importing it takes seconds and torch along."""
-    init = source_path("albumentations")
-    found: dict[str, str] = {}
-    if init is None:
-        return found
-    for path in sorted((init.parent / "augmentations").glob("*/*.py")):
-        if path.name == "__init__.py" or "functional" in path.name:
-            continue
-        parts = path.relative_to(init.parent).with_suffix("").parts
-        module = read_module(".".join(("albumentations", *parts)))
-        exported = module.constant("__all__")
-        for name in ast.literal_eval(exported) if exported is not None else ():
-            if isinstance(module.definition(name), ast.ClassDef) and not name.startswith("Base"):
-                found[name] = f"{module.name}:{name}"
-    return found

@@ -1,5 +1,6 @@
-"""Names of the models of timm and torchvision, read from their source: importing either takes seconds."""
+"""Names in timm, torchvision and albumentations, read from their source: importing any takes seconds."""
 
+import ast
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,9 @@ _DEFINITION = re.compile(r"^@register_model(?:\(\))?\n(?:@.*\n)*def (\w+)\(([^)]
 _TIMM_WEIGHTS = re.compile(r"""['"](\w+\.[\w.-]+)['"]\s*:""")
 _TORCHVISION_WEIGHTS = re.compile(r"^class (\w+)\(WeightsEnum\):\n((?:(?: .*)?\n)*)", re.MULTILINE)
 _TORCHVISION_ENTRY = re.compile(r"^    ([A-Z][A-Z0-9_]*) = ", re.MULTILINE)
+
+_EXPORTED = re.compile(r"^__all__ = (\[[^\]]*\])", re.MULTILINE)
+_CLASS = re.compile(r"^class ((?!Base)\w+)\b", re.MULTILINE)
 
 
 def split_name(name: str) -> tuple[str, str, str | None] | None:
@@ -64,4 +68,22 @@ def _torchvision(path: Path) -> set[str]:
         found.add(model)
         for name in re.findall(r"weights: Optional\[(\w+)\]", parameters):
             found |= {f"{model}.{entry}" for entry in weights.get(name, ()) if entry != "DEFAULT"}
+    return found
+
+
+@lru_cache(maxsize=1)
+def transforms() -> dict[str, str]:
+    """Every transform of albumentations, by its name, as a target ("module:Name")."""
+    init = source_path("albumentations")
+    found: dict[str, str] = {}
+    if init is None:
+        return found
+    for path in sorted((init.parent / "augmentations").glob("*/*.py")):
+        text = path.read_text(encoding="utf-8")
+        exported = _EXPORTED.search(text)
+        if path.name == "__init__.py" or "functional" in path.name or exported is None:
+            continue
+        module = ".".join(("albumentations", *path.relative_to(init.parent).with_suffix("").parts))
+        classes = set(_CLASS.findall(text))
+        found |= {name: f"{module}:{name}" for name in ast.literal_eval(exported[1]) if name in classes}
     return found

@@ -6,7 +6,7 @@ import tomli
 
 from cnnbench import catalog
 from cnnbench.files import natural_order
-from cnnbench.libraries import LIBRARIES, model_names
+from cnnbench.libraries import LIBRARIES, model_names, transforms
 from cnnbench.signatures import Option, signature
 
 KINDS = {
@@ -41,7 +41,7 @@ def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
     ]
     if kind == "augmentation":
         others = [name for name in catalog.names(kind) if name not in catalog.KINDS[kind]]
-        count = len(catalog.albumentations_targets())
+        count = len(transforms())
         text = f"any other of albumentations' {count:,} transforms, image by image"
         rows.append(["NAME", text, ", ".join(sorted(others)) if with_options else ""])
     if kind == "model":

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from cnnbench import measures
-from cnnbench.console import RunDisplay
 from cnnbench.job import Damaged, Resumed
+from cnnbench.live import RunDisplay
 from cnnbench.recipe.config import Recipe
 from cnnbench.running.events import Event, Failed, Finished, Notice, Reported, Skipped, Started, Working
 from cnnbench.runs import Run

@@ -24,6 +24,7 @@ def data(
     """
     from cnnbench import catalog
     from cnnbench.data import data_root, download_dataset, survey_dataset
+    from cnnbench.live import download_bar
     from cnnbench.recipe.mistakes import nearest
 
     known = catalog.names("dataset")
@@ -35,7 +36,7 @@ def data(
     place = data_root(root)
     if names:
         for name in names:
-            with console.download_bar(name) as progress:
+            with download_bar(name) as progress:
                 survey = download_dataset(name, place, progress)
             console.print_lines([f"{name}: {said(survey)}"])
         return

@@ -27,6 +27,7 @@ from cnnbench.recipe.encoders import encoder_options, keys_to_set, read_encoder
 from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
+from cnnbench.recipe.option_models import options_model
 from cnnbench.recipe.overrides import Override
 from cnnbench.recipe.toml_positions import Path, TomlPositions
 
@@ -181,7 +182,7 @@ class Checker:
             for key in (encoder_options(target) if kind == "model" else ())
             if given.get(key) is not None
         }
-        model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
+        model = options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
         what = f"option {{}} of {name}"
         misplaced = given.keys() & set(catalog.NOT_OPTIONS.get(kind, ()))
         for key in sorted(misplaced):
@@ -375,6 +376,6 @@ def _annotation(model: Any, key: str) -> Any:
 @lru_cache(maxsize=64)
 def _with_options(target: str) -> type[BaseModel]:
     """DataConfig and the loader's options as one model."""
-    options = catalog.options_model(target, catalog.NOT_OPTIONS["dataset"])
+    options = options_model(target, catalog.NOT_OPTIONS["dataset"])
     fields: dict[str, Any] = {key: (field.annotation, field) for key, field in options.model_fields.items()}
     return create_model("Data", __base__=DataConfig, **fields)

@@ -25,6 +25,7 @@ from cnnbench.recipe.config import (
 )
 from cnnbench.recipe.config import Seeds as SeedList
 from cnnbench.recipe.encoders import encoder_options
+from cnnbench.recipe.option_models import options_model
 from cnnbench.recipe.sweep import MODES
 
 Schema = dict[str, Any]
@@ -99,7 +100,7 @@ def _table(properties: Schema, required: list[str] | None = None) -> Schema:
 
 def _options(kind: str, target: str) -> Schema:
     """Schema of each option, by name."""
-    model = catalog.options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
+    model = options_model(target, catalog.NOT_OPTIONS.get(kind, ()))
     properties: Schema = model.model_json_schema()["properties"] if model.model_fields else {}
     encoders = encoder_options(target) if kind == "model" else []
     return {**properties, **{key: {"$ref": "#/$defs/encoder"} for key in encoders}}

@@ -7,7 +7,8 @@ import pytest
 
 from cnnbench.analyses.base import Figure, Subject, Table
 from cnnbench.analyses.convergence import Convergence, first_reaching, progress_of
-from cnnbench.catalog import options, options_model, target
+from cnnbench.catalog import options, target
+from cnnbench.recipe.option_models import options_model
 from cnnbench.runs import Run
 
 MakeRun = Callable[..., Run]
