@@ -91,6 +91,22 @@ def number_of_jobs(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
+class SeedsAtOnce(StrEnum):
+    """Whether the seeds of a variant are one batched model."""
+
+    off = "off"
+    on = "on"
+    auto = "auto"
+
+
+ParallelSeeds = Annotated[
+    SeedsAtOnce,
+    typer.Option(
+        "--parallel-seeds",
+        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, since on a "
+        "processor one after another is faster.",
+    ),
+]
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This variant alone. Repeatable.")
 ]

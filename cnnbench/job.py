@@ -3,6 +3,7 @@
 import math
 import platform
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -87,8 +88,43 @@ def train_run(
     began = perf_counter() - load_seconds
     precision = choose_precision(config.train.precision, device)
     memory.reset_peak(device)
-    doing = "for the model alone; take a smaller one"
-    try:
+    begun = begin_run(run, config, dataset, device, precision, began)
+    state, loader = begun.state, begun.loader
+    with (
+        told_of_memory(device, at_batch_size(loader.batch_size)),
+        threads_for(begun.summary.macs * loader.batch_size),
+    ):
+        conditions = conditions_of(precision, device)
+        share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
+        torch.set_num_threads(share.threads)
+        events = fit(state, loader, config.train, precision, seed=config.seed, at_a_time=share.at_a_time)
+        try:
+            for event in events:
+                if isinstance(event, Epoch):
+                    save_epoch(run, state, conditions, share)
+                yield event
+        except DivergedError as error:
+            finish_diverged(begun, precision, share, error)
+        else:
+            finish(begun, precision, share)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run whose model stands where it begins, and with what it is trained."""
+
+    run: Run
+    config: RunConfig
+    state: TrainingState
+    summary: Summary
+    loader: Loader
+
+
+def begin_run(
+    run: Run, config: RunConfig, dataset: Dataset, device: torch.device, precision: Precision, began: float
+) -> Begun:
+    """The model as its seed makes it, on the device; `began` is when the run was, by perf_counter."""
+    with told_of_memory(device, "for the model alone; take a smaller one"):
         torch.manual_seed(config.seed)
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
         begin(model, dataset.classes, encoder_weights(run, config))
@@ -98,23 +134,22 @@ def train_run(
         loader = Loader(
             dataset, config.data, device, precision.dtype, plugins=config.plugins, as_bytes=as_bytes
         )
-        size = loader.batch_size
-        advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
-        doing = f"at batch size {size}; {advice}"
+    with told_of_memory(device, at_batch_size(loader.batch_size)):
         fit_to(model, lambda: loader.begin_inputs(config.seed))
-        state = TrainingState(model, config.train, precision, began)
-        with threads_for(summary.macs * loader.batch_size):
-            conditions = conditions_of(precision, device)
-            share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
-            torch.set_num_threads(share.threads)
-            task = make_task(dataset.task, config.train)
-            try:
-                yield from train(run, config, state, loader, precision, conditions, share)
-            except DivergedError as error:
-                result = describe(state, summary, loader, precision, task, share)
-                run.finish(result | {"status": "diverged", "message": str(error)}, None)
-            else:
-                finish(run, state, summary, loader, precision, task, share)
+        return Begun(run, config, TrainingState(model, config.train, precision, began), summary, loader)
+
+
+def at_batch_size(size: int) -> str:
+    """How a message on memory ends where training wants it."""
+    advice = f"try --set data.batch_size={size // 2}" if size > 1 else "take a smaller model"
+    return f"at batch size {size}; {advice}"
+
+
+@contextmanager
+def told_of_memory(device: torch.device, doing: str) -> Iterator[None]:
+    """Within the block memory that runs out is an OutOfMemoryError, whose message ends in `doing`."""
+    try:
+        yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not memory.is_out_of_memory(error):
             raise
@@ -163,42 +198,29 @@ def take(state: TrainingState, saved: dict[str, Any]) -> bool:
         return False
 
 
-def train(
-    run: Run,
-    config: RunConfig,
-    state: TrainingState,
-    loader: Loader,
-    precision: Precision,
-    conditions: dict[str, str],
-    share: Share,
-) -> Iterator[JobEvent]:
-    """Trains to the last epoch, each one on disk before it is told."""
-    events = fit(state, loader, config.train, precision, seed=config.seed, at_a_time=share.at_a_time)
-    for event in events:
-        if isinstance(event, Epoch):
-            run.write_history([row.as_row() for row in state.rows], state.probes)
-            run.save_state(state.state_dict() | {"conditions": conditions} | asdict(share))
-        yield event
+def save_epoch(run: Run, state: TrainingState, conditions: dict[str, str], share: Share) -> None:
+    """Puts an epoch on disk, before it is told."""
+    run.write_history([row.as_row() for row in state.rows], state.probes)
+    run.save_state(state.state_dict() | {"conditions": conditions} | asdict(share))
 
 
-def finish(
-    run: Run,
-    state: TrainingState,
-    summary: Summary,
-    loader: Loader,
-    precision: Precision,
-    task: Task,
-    share: Share,
-) -> None:
+def finish_diverged(begun: Begun, precision: Precision, share: Share, error: DivergedError) -> None:
+    """Ends a run whose loss is no number."""
+    task = make_task(begun.loader.dataset.task, begun.config.train)
+    result = describe(begun, precision, task, share)
+    begun.run.finish(result | {"status": "diverged", "message": str(error)}, None)
+
+
+def finish(begun: Begun, precision: Precision, share: Share) -> None:
     """Measures the best weights on all three splits; the test split is read here, once.
 
     They are measured as they come back from the disk: the figures are those of the file that is kept.
     Without training, the train split says nothing that validation does not, and is left out.
     """
-    dataset = loader.dataset
+    run, state, loader, dataset = begun.run, begun.state, begun.loader, begun.loader.dataset
     run.save_weights(state.best_weights)
     state.model.load_state_dict(run.weights())
-    task = calibrate(state.model, loader, precision, task)
+    task = calibrate(state.model, loader, precision, make_task(dataset.task, begun.config.train))
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     if state.rows[-1].epoch == 0:
         del splits["train"]
@@ -207,7 +229,7 @@ def finish(
     batch_size = MASKS_BATCH_SIZE if dataset.task == "segmentation" else BATCH_SIZE
     if loader.as_bytes or math.prod(dataset.in_shape[1:]) > LARGE_IMAGE:
         batch_size = min(batch_size, loader.eval_batch_size)
-    result = describe(state, summary, loader, precision, task, share) | {
+    result = describe(begun, precision, task, share) | {
         "status": "complete",
         "message": None,
         "metrics": metrics_of(**measured),
@@ -243,15 +265,9 @@ def metrics_of(**evaluations: Evaluation) -> dict[str, float]:
     }
 
 
-def describe(
-    state: TrainingState,
-    summary: Summary,
-    loader: Loader,
-    precision: Precision,
-    task: Task,
-    share: Share,
-) -> dict[str, Any]:
+def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> dict[str, Any]:
     """What a result says of every run, diverged ones too."""
+    state, summary, loader = begun.state, begun.summary, begun.loader
     device = loader.device
     return {
         "status": None,

@@ -6,6 +6,9 @@ from torch.optim.optimizer import ParamsT
 from cnnbench.muon import Muon
 from cnnbench.options import Momentum, Positive
 
+# Those that treat each number of a weight by itself: weights of several models may stand in one tensor.
+ELEMENTWISE = ("sgd", "adam", "adamw", "rmsprop")
+
 
 def sgd(
     params: ParamsT,

@@ -272,30 +272,51 @@ def train_epoch(
             last_report = now
             yield Step(epoch, step + 1, num_steps, num_images, now - start)
     step_losses = losses.cpu()  # waits for the device: the epoch's time ends here
-    train_seconds = perf_counter() - start
-    if not step_losses.isfinite().all():
-        bad = int(step_losses.isfinite().logical_not().int().argmax())
+    finish_epoch(
+        state, loader, precision, task, Trained(step_losses, matrix, lr, num_images, perf_counter() - start)
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is known of an epoch once its steps are done: losses (num_steps,), and counts of predictions."""
+
+    losses: Tensor  # on the CPU
+    matrix: Tensor
+    lr: float
+    num_images: int
+    seconds: float
+
+
+def finish_epoch(
+    state: TrainingState, loader: Loader, precision: Precision, task: Task, trained: Trained
+) -> None:
+    """Evaluates the model after an epoch and adds the row to `state`; raises DivergedError."""
+    epoch, num_steps = len(state.rows), len(trained.losses)
+    first_step = (epoch - 1) * num_steps
+    if not trained.losses.isfinite().all():
+        bad = int(trained.losses.isfinite().logical_not().int().argmax())
         raise DivergedError(epoch, first_step + bad + 1)
     start = perf_counter()
     val = evaluate(state.model, loader, loader.dataset.val, precision, task)
-    trained = task.measures(matrix)
+    measures = task.measures(trained.matrix)
     if not math.isfinite(val.loss):
         raise DivergedError(epoch, first_step + num_steps)
     row = Epoch(
         epoch=epoch,
         step=first_step + num_steps,
-        lr=lr,
-        train_loss=step_losses.mean().item(),
-        train_accuracy=trained["accuracy"],
+        lr=trained.lr,
+        train_loss=trained.losses.mean().item(),
+        train_accuracy=measures["accuracy"],
         val_loss=val.loss,
         val_accuracy=val.accuracy,
-        num_images=num_images,
-        train_seconds=train_seconds,
+        num_images=trained.num_images,
+        train_seconds=trained.seconds,
         val_seconds=perf_counter() - start,
-        images_per_second=num_images / train_seconds,
+        images_per_second=trained.num_images / trained.seconds,
         peak_memory_mib=memory.peak_mib(loader.device),
         measure=task.leading,
-        more=beyond_accuracy(train=trained, val=val.measures),
+        more=beyond_accuracy(train=measures, val=val.measures),
     )
     state.add(row, probe(state.model, loader, precision, epoch, task.loss))
 

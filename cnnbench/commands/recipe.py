@@ -1,5 +1,6 @@
 """`cnnbench recipe`: trains what is missing, and answers."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,12 @@ from cnnbench.arguments import (
     Jobs,
     NumSeeds,
     Only,
+    ParallelSeeds,
     PrecisionChoice,
     Quick,
     RecipePaths,
     RunsDir,
+    SeedsAtOnce,
     Settings,
     Strict,
     WithStages,
@@ -32,6 +35,7 @@ from cnnbench.commands.outcomes import (
 if TYPE_CHECKING:
     from cnnbench.recipe import Recipe
     from cnnbench.running.events import Reported
+    from cnnbench.running.recipe import ParallelSeeds as ParallelSeedsChoice
 
 
 def recipe(
@@ -53,6 +57,7 @@ def recipe(
     with_stages: WithStages = False,
     strict: Strict = False,
     jobs: Jobs = "1",
+    parallel_seeds: ParallelSeeds = SeedsAtOnce.off,
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
@@ -64,22 +69,34 @@ def recipe(
     if precision is not None:
         overrides.append(f"train.precision={precision.value}")
     loaded = [load_recipe(path, overrides, quick=quick, seeds=seeds, only=only or ()) for path in recipes]
+    means = Means(runs, data, device.value, number_of_jobs(jobs), parallel_seeds.value)
     outcomes: list[Reported] = []
     for each in loaded:
         if dry_run:
             show_decisions(each, runs, data, fresh, with_stages)
             continue
         if with_stages:
-            run_stages(each, runs, data, device.value, number_of_jobs(jobs))
+            run_stages(each, means)
         command = typed(each.path, overrides, quick, seeds, device.value)
-        outcomes.append(run_one(each, command, runs, data, device.value, fresh, number_of_jobs(jobs)))
+        outcomes.append(run_one(each, command, means, fresh))
     if not dry_run:
         exit_unless_done(loaded, outcomes)
     if strict:
         exit_unless_checks_hold(outcomes)
 
 
-def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, jobs: int | None) -> None:
+@dataclass(frozen=True)
+class Means:
+    """Where runs and data are, and with what they are trained."""
+
+    runs: Path
+    data: Path | None
+    device: str
+    jobs: int | None
+    parallel_seeds: "ParallelSeedsChoice"
+
+
+def run_stages(loaded: "Recipe", means: Means) -> None:
     """Runs what is missing of the recipes that this one is built on, in order."""
     from cnnbench.running import is_ready, stages_of
 
@@ -91,12 +108,12 @@ def run_stages(loaded: "Recipe", runs: Path, data: Path | None, device: str, job
         if variant.encoder_of is not None
     ]
     for stage in stages:
-        if is_ready(stage, runs, data_dir=data, weights=stage.path.resolve() in encoders):
+        if is_ready(stage, means.runs, data_dir=means.data, weights=stage.path.resolve() in encoders):
             console.say(f"{stage.directory}: complete")
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
-        command = typed(stage.path, [], stage.quick, stage.num_seeds, device)
-        exit_unless_done([stage], [run_one(stage, command, runs, data, device, fresh=False, jobs=jobs)])
+        command = typed(stage.path, [], stage.quick, stage.num_seeds, means.device)
+        exit_unless_done([stage], [run_one(stage, command, means, fresh=False)])
 
 
 def show_decisions(
@@ -119,22 +136,21 @@ def show_decisions(
         console.print_lines([f"- {note}" for note in ahead.notes])
 
 
-def run_one(
-    loaded: "Recipe",
-    command: str,
-    runs: Path,
-    data: Path | None,
-    device: str,
-    fresh: bool,
-    jobs: int | None,
-) -> "Reported":
+def run_one(loaded: "Recipe", command: str, means: Means, fresh: bool) -> "Reported":
     """Runs a recipe before the user's eyes."""
     from cnnbench.progress import Follower
     from cnnbench.running import iterate_recipe
 
-    follower = Follower(loaded, jobs != 1, fresh)
+    follower = Follower(loaded, means.jobs != 1 or means.parallel_seeds != "off", fresh)
     events = iterate_recipe(
-        loaded, runs_dir=runs, data_dir=data, device=device, fresh=fresh, command=command, jobs=jobs
+        loaded,
+        runs_dir=means.runs,
+        data_dir=means.data,
+        device=means.device,
+        fresh=fresh,
+        command=command,
+        jobs=means.jobs,
+        parallel_seeds=means.parallel_seeds,
     )
     try:
         outcome = follower.follow(events)

@@ -1,15 +1,17 @@
 """Runs a recipe: which runs are missing, train them, report."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from cnnbench.errors import CnnbenchError
 from cnnbench.running.events import Event, Failed, Notice, Reported
 from cnnbench.running.plans import another_recipe, write_plan
 from cnnbench.running.preflight import check_analyses, check_models, try_out, without_weights
 from cnnbench.running.reporting import report
 from cnnbench.running.twins import take_over
-from cnnbench.running.work import Order, carry_out
+from cnnbench.running.work import Order, carry_out, carry_out_together
 from cnnbench.runs import Run
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from cnnbench.data.datasets import Datasets
     from cnnbench.recipe.config import Recipe
+
+ParallelSeeds = Literal["off", "on", "auto"]
 
 
 def run_recipe(
@@ -27,13 +31,21 @@ def run_recipe(
     device: str = "auto",
     fresh: bool = False,
     jobs: int | None = 1,
+    parallel_seeds: ParallelSeeds = "off",
 ) -> Reported:
     """Trains what is missing of a recipe, `jobs` runs at a time or as many as pay, and writes its report.
 
+    With `parallel_seeds` the seeds of a variant are one batched model; "auto": on a GPU.
     Raises CnnbenchError for the user's mistakes, before anything is trained.
     """
     events = iterate_recipe(
-        recipe, runs_dir=runs_dir, data_dir=data_dir, device=device, fresh=fresh, jobs=jobs
+        recipe,
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        device=device,
+        fresh=fresh,
+        jobs=jobs,
+        parallel_seeds=parallel_seeds,
     )
     for event in events:
         if isinstance(event, Reported):
@@ -50,6 +62,7 @@ def iterate_recipe(
     fresh: bool = False,
     command: str = "",
     jobs: int | None = 1,
+    parallel_seeds: ParallelSeeds = "off",
 ) -> Iterator[Event]:
     """The same, event by event; the last one is Reported. `command` is what the report says to type again."""
     from cnnbench.comparison.stages import solve, stage_notes
@@ -58,6 +71,9 @@ def iterate_recipe(
     from cnnbench.precision import choose_device
 
     target = choose_device(device)
+    together = parallel_seeds == "on" or (parallel_seeds == "auto" and target.type == "cuda")
+    if together and jobs != 1:
+        raise CnnbenchError("--parallel-seeds trains in one process: give it or --jobs, not both")
     directory = runs_dir / recipe.directory
     root = data_root(data_dir)
     datasets = Datasets(root, recipe.plugins)
@@ -78,11 +94,20 @@ def iterate_recipe(
     ]
     yield from take_over(orders, recipe, runs_dir)
     failures: list[Failed] = []
-    for event in carry_out_all(orders, datasets, target, jobs):
+    at_work = carry_out_by_variant(orders, datasets, target) if together else None
+    for event in at_work or carry_out_all(orders, datasets, target, jobs):
         if isinstance(event, Failed):
             failures.append(event)
         yield event
     yield report(recipe, directory, datasets, target, failures, skipped)
+
+
+def carry_out_by_variant(
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device"
+) -> Iterator[Event]:
+    """One variant after another, its seeds together."""
+    for _, seeds in groupby(orders, lambda order: order.config.variant):
+        yield from carry_out_together(list(seeds), datasets, device)
 
 
 def carry_out_all(

@@ -1,6 +1,7 @@
 """One run of a recipe, reused, resumed or trained, event by event."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,44 @@ def carry_out(
             yield Finished(run, run.result() or {}, reused=False)
     except (BusyError, OutOfMemoryError) as error:
         yield Failed(run, str(error))
+
+
+def carry_out_together(
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device"
+) -> Iterator[Event]:
+    """The same for the runs of one variant, which are trained as one batched model where they can be."""
+    from cnnbench.job import OutOfMemoryError
+    from cnnbench.joint_job import train_runs
+
+    with ExitStack() as locks:
+        asked: list[Order] = []
+        for order in orders:
+            try:
+                locks.enter_context(order.run.locked())
+            except BusyError as error:
+                yield Failed(order.run, str(error))
+                continue
+            decision = order.decide()
+            if decision.action == "reuse":
+                order.run.drop_states()
+                yield Finished(order.run, order.run.result() or {}, reused=True)
+                continue
+            yield from prepare(order.run, order.config, decision)
+            asked.append(order)
+        if not asked:
+            return
+        for order in asked:
+            yield Started(order.run, order.config, order.index, order.total)
+        dataset = datasets.load(asked[0].config.data)
+        runs = [(order.run, order.config) for order in asked]
+        try:
+            for run, event in train_runs(runs, dataset, device, load_seconds=datasets.load_seconds):
+                if event is None:
+                    yield Finished(run, run.result() or {}, reused=False)
+                else:
+                    yield Working(run, event)
+        except OutOfMemoryError as error:
+            yield from (Failed(run, str(error)) for run, _ in runs if run.result() is None)
 
 
 def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:
