@@ -11,7 +11,7 @@ from cnnbench import files
 from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
-    from cnnbench.bench.measure import Speeds, VariantSpeed
+    from cnnbench.bench.measure import Compiling, Speeds, VariantSpeed
 
 COLUMNS = (
     "variant",
@@ -64,7 +64,21 @@ def explanation(speeds: "Speeds") -> list[str]:
         + ", fp32 and the same model, batch, optimizer and validation.",
         "Share of peak: six operations for each multiply-add of a forward pass, against the matrix product.",
         *(f"{note}." for note in speeds.notes),
+        *(compiling(each.variant, each.compiling) for each in speeds.variants if each.compiling is not None),
     ]
+
+
+def compiling(variant: str, found: "Compiling") -> str:
+    """Whether torch.compile pays back within a run of the recipe, and by what figures."""
+    gains = [100 * (new / old - 1) for new, old in zip(found.compiled, found.eager, strict=True)]
+    gain = f"{median(gains):+.0f} % ({min(gains):+.0f} to {max(gains):+.0f})".replace("-", "−")
+    verdict = "it pays" if found.pays else "it does not pay"
+    saved = f"{abs(found.saved_seconds):,.0f} s"
+    by_run = f"gains {saved}" if found.saved_seconds > 0 else f"loses {saved}"
+    return (
+        f"{variant}: torch.compile takes {found.seconds:.0f} s and changes forward and backward by {gain}; a "
+        f"run of {found.run_images:,} images {by_run} by it, so {verdict}."
+    )
 
 
 def to_markdown(speeds: "Speeds") -> str:

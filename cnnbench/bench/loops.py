@@ -64,13 +64,21 @@ def data_alone(config: RunConfig, dataset: Dataset, device: torch.device, precis
     return measure
 
 
-def steps_alone(config: RunConfig, dataset: Dataset, device: torch.device, precision: Precision) -> Measure:
+def steps_alone(
+    config: RunConfig,
+    dataset: Dataset,
+    device: torch.device,
+    precision: Precision,
+    *,
+    compiled: bool = False,
+) -> Measure:
     """Forward, loss and backward of one batch over and over; no data, no optimizer."""
     loader = make_loader(config, dataset, device, precision)
     model = fresh_model(config, dataset, device)
     model.to(memory_format=torch.channels_last)
     begin_epoch(model, 1)
     model.train()
+    forward = cast("nn.Module", torch.compile(model)) if compiled else model
     task = make_task(dataset.task, config.train)
     inputs, targets = next(loader.train_batches(config.seed, 1))
 
@@ -78,7 +86,7 @@ def steps_alone(config: RunConfig, dataset: Dataset, device: torch.device, preci
         start = perf_counter()
         for _ in range(num_steps):
             with precision.autocast():
-                logits = model(inputs)
+                logits = forward(inputs)
             task.train_loss(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
             for parameter in model.parameters():
                 parameter.grad = None

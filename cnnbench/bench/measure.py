@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -32,6 +33,26 @@ LOOPS = {
 
 
 @dataclass(frozen=True)
+class Compiling:
+    """What torch.compile costs and brings: seconds once, then images per second of forward and backward."""
+
+    seconds: float
+    compiled: list[float]
+    eager: list[float]  # in the same turns
+    run_images: int  # that a run of the recipe trains with, over all epochs
+
+    @property
+    def saved_seconds(self) -> float:
+        """What a whole run gains by it, compiling itself not counted; below zero where it loses."""
+        return self.run_images * (1 / median(self.eager) - 1 / median(self.compiled))
+
+    @property
+    def pays(self) -> bool:
+        """Whether a run gains more than compiling takes."""
+        return self.saved_seconds > self.seconds
+
+
+@dataclass(frozen=True)
 class VariantSpeed:
     """Images per second of one variant, one value for each turn; ratios are formed within a turn."""
 
@@ -47,6 +68,7 @@ class VariantSpeed:
     whole_loop: list[float]
     notebook: list[float] = field(default_factory=list)  # empty where there is none to compare with
     workers: int | None = None  # processes that load the notebook's data
+    compiling: "Compiling | None" = None  # where it was asked for
 
     @property
     def ratios(self) -> list[float]:
@@ -86,13 +108,18 @@ def bench_recipe(
     device: str = "auto",
     seconds: float = 5.0,
     repeats: int = 3,
+    compiled: bool = False,
 ) -> Speeds:
     """Times every variant, `repeats` turns of about `seconds` for each part and each loop.
 
+    With `compiled` also what torch.compile would cost and bring a run of the recipe.
     Raises CnnbenchError where a variant cannot be built. Images that are not there are replaced by noise of
     their format, which is noted.
     """
-    for event in iterate_bench(recipe, data_dir=data_dir, device=device, seconds=seconds, repeats=repeats):
+    events = iterate_bench(
+        recipe, data_dir=data_dir, device=device, seconds=seconds, repeats=repeats, compiled=compiled
+    )
+    for event in events:
         if isinstance(event, Speeds):
             return event
     raise AssertionError("a bench ends with its speeds")
@@ -105,6 +132,7 @@ def iterate_bench(
     device: str = "auto",
     seconds: float = 5.0,
     repeats: int = 3,
+    compiled: bool = False,
 ) -> Iterator[str | Speeds]:
     """The same, with a sentence after each turn; the last one is Speeds."""
     target = choose_device(device)
@@ -127,7 +155,9 @@ def iterate_bench(
             dataset = images_or_noise(config, data_root(data_dir), notes)
             if config.train.progressive_resizing is not None:
                 notes.append(f"{config.variant}: images of full size, without its progressive resizing")
-            speed = yield from measure_variant(config, dataset, target, peaks, seconds, repeats)
+            speed = yield from measure_variant(
+                config, dataset, target, peaks, seconds, repeats, compiled=compiled
+            )
         variants.append(speed)
     yield Speeds(recipe.directory, machine, variants, notes)
 
@@ -167,6 +197,8 @@ def measure_variant(
     peaks: dict[str, float],
     seconds: float,
     repeats: int,
+    *,
+    compiled: bool = False,
 ) -> Generator[str, None, VariantSpeed]:
     """A sentence for each turn, and the answer. What is compared takes turns, to meet the same machine."""
     needed = (loops.WARMUP_STEPS + 1) * config.data.batch_size
@@ -190,6 +222,12 @@ def measure_variant(
     if dataset.task == "classification" and not takes_bytes(config.model, config.plugins):
         workers, measures["notebook"] = faster_notebook(config, dataset, device)
         num_steps["notebook"] = steps_in(seconds, measures["notebook"], config, dataset)
+    compile_seconds = 0.0
+    if compiled:
+        make = loops.steps_alone(config, dataset, device, precision, compiled=True)
+        measures["compiled"] = loops.on_threads(make, summary.macs * config.data.batch_size)
+        compile_seconds = seconds_to_compile(measures["compiled"], config.data.batch_size)
+        num_steps["compiled"] = num_steps["steps_alone"]
     rates: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(1, repeats + 1):
         for name, measure in measures.items():
@@ -209,7 +247,23 @@ def measure_variant(
         whole_loop=rates["whole_loop"],
         notebook=rates.get("notebook", []),
         workers=workers,
+        compiling=Compiling(
+            compile_seconds,
+            rates["compiled"],
+            rates["steps_alone"],
+            config.train.epochs * (len(dataset.train) // config.data.batch_size) * config.data.batch_size,
+        )
+        if compiled
+        else None,
     )
+
+
+def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:
+    """How much longer the first steps take than as many later ones; each has a batch of so many images."""
+    start = perf_counter()
+    measure(loops.WARMUP_STEPS)
+    first = perf_counter() - start
+    return max(0.0, first - loops.WARMUP_STEPS * batch_size / measure(TRIAL_STEPS))
 
 
 def faster_notebook(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[int, loops.Measure]:

@@ -23,6 +23,9 @@ def bench(
     ] = 5.0,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="How many turns.")] = 3,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Also what torch.compile would cost and bring a run.")
+    ] = False,
     data: DataDir = None,
     form: Annotated[BenchFormat, typer.Option("--format", help="How to print it.")] = BenchFormat.table,
     save: Annotated[
@@ -39,7 +42,10 @@ def bench(
 
     formats.check_file(save)
     loaded = load_recipe(recipe or STANDARD, settings or (), only=only or ())
-    for event in iterate_bench(loaded, data_dir=data, device=device.value, seconds=seconds, repeats=repeats):
+    events = iterate_bench(
+        loaded, data_dir=data, device=device.value, seconds=seconds, repeats=repeats, compiled=compiled
+    )
+    for event in events:
         if isinstance(event, Speeds):
             views.show_speeds(event, form.value)
             if save is not None:

@@ -7,7 +7,7 @@ import torch
 
 from cnnbench.bench import STANDARD, Speeds, VariantSpeed, bench_recipe, formats
 from cnnbench.bench.loops import cut
-from cnnbench.bench.measure import images_or_noise
+from cnnbench.bench.measure import Compiling, images_or_noise
 from cnnbench.bench.peak import matmul_flops
 from cnnbench.data import load_dataset
 from cnnbench.errors import CnnbenchError
@@ -68,6 +68,36 @@ def test_what_follows_from_the_rates() -> None:
     assert speed.ratios == [2.0, 3.0, 3.0]
     assert speed.data_share == pytest.approx(0.1)
     assert speed.peak_share == pytest.approx(6 * 1_000 * 100 / 6e6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "compiled", "saved", "said"),
+    [
+        (40.0, [250.0, 250.0], 50.0, "by +25 % (+25 to +25); a run of 50,000 images gains 50 s by it, so it pays."),
+        (60.0, [250.0, 250.0], 50.0, "takes 60 s and changes"),
+        (1.0, [160.0, 160.0], -62.5, "by −20 % (−20 to −20); a run of 50,000 images loses 6"),
+    ],
+    ids=["pays", "too late", "slower"],
+)  # fmt: skip
+def test_whether_compiling_pays_back_within_a_run(
+    seconds: float, compiled: list[float], saved: float, said: str
+) -> None:
+    found = Compiling(seconds, compiled, eager=[200.0, 200.0], run_images=50_000)
+    assert found.saved_seconds == pytest.approx(saved)
+    assert found.pays == (saved > seconds)
+    assert said in formats.compiling("a", found)
+
+
+@pytest.mark.slow
+def test_compiling_is_timed(tmp_path: Path) -> None:
+    path = tmp_path / "trial.toml"
+    path.write_text(RECIPE)
+    recipe = load_recipe(path, ["train.epochs=3"], only=["mlp"])
+    (speed,) = bench_recipe(recipe, device="cpu", seconds=0.05, repeats=2, compiled=True).variants
+    assert speed.compiling is not None
+    assert speed.compiling.seconds > 0.5
+    assert len(speed.compiling.compiled) == 2
+    assert speed.compiling.run_images == 3 * 352  # 22 batches of 16 of 360 images
 
 
 def test_as_json_and_markdown(speeds: Speeds, tmp_path: Path) -> None:
