@@ -73,9 +73,9 @@ def test_what_follows_from_the_rates() -> None:
 @pytest.mark.parametrize(
     ("seconds", "compiled", "saved", "said"),
     [
-        (40.0, [250.0, 250.0], 50.0, "by +25 % (+25 to +25); a run of 50,000 images gains 50 s by it, so it pays."),
+        (40.0, [250.0, 250.0], 50.0, "+25 % (+25 to +25); a run of 50,000 images gains 50 s by it, so"),
         (60.0, [250.0, 250.0], 50.0, "takes 60 s and changes"),
-        (1.0, [160.0, 160.0], -62.5, "by −20 % (−20 to −20); a run of 50,000 images loses 6"),
+        (1.0, [160.0, 160.0], -62.5, "−20 % (−20 to −20); a run of 50,000 images loses 6"),
     ],
     ids=["pays", "too late", "slower"],
 )  # fmt: skip
