@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_PER_PICTURE = 6
 MOST_SMALL = 12  # classes whose cells can be annotated in a panel of half the width
 MOST_ANNOTATED = 20
+MOST_OF_A_NAME = 16  # characters of the name of a class
 TICKS = (0, 2, 10, 25, 50, 75, 100)
 
 
@@ -126,7 +127,9 @@ def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
 
     columns = 1 if len(matrices) == 1 else 2
     rows = math.ceil(len(matrices) / columns)
-    height = 5.8 if columns == 1 else 0.9 + 3.65 * rows  # titles and class names stand above each row
+    longest = max(map(len, plots.short_names([str(each) for each in classes], MOST_OF_A_NAME)))
+    # a title and the class names, upright, stand above each row of panels
+    height = 5.8 if columns == 1 else 0.35 + rows * (3.05 + max(0.0625 * longest, 0.25))
     figure, grid = plots.new_figure(rows, columns, height=height)
     norm = PowerNorm(0.5, vmin=0, vmax=100)
     scale = ScalarMappable(norm=norm, cmap="Blues")
@@ -161,6 +164,7 @@ def _draw(matrices: dict[str, Counts], classes: Sequence[str]) -> "MplFigure":
     bar.set_label("share of the true class (%)", fontsize=plots.TEXT_SIZE, color=plots.INK)
     bar.ax.tick_params(labelsize=plots.SMALL_SIZE, colors=plots.INK, length=0)
     bar.outline.set_visible(False)
+    figure.draw_without_rendering()  # square panels settle in a second layout, that of saving
     return figure
 
 
@@ -168,6 +172,7 @@ def _draw_one(axes: "Axes", shares: NDArray[np.float64], norm: "Normalize", font
     axes.grid(False)
     axes.set_facecolor("#eeeeee")  # classes without an image
     axes.imshow(shares, norm=norm, cmap="Blues", aspect="equal", interpolation="nearest")
+    axes.set_anchor("S")  # what room is left goes to the names above
     axes.spines[:].set_visible(False)
     if len(shares) > MOST_ANNOTATED:
         return
@@ -190,7 +195,7 @@ def _name_classes(
     """Names all classes, or as many as stand apart, where they are asked for."""
     step = 1 if len(classes) <= MOST_ANNOTATED else math.ceil(len(classes) / 10)
     places = range(0, len(classes), step)
-    names = plots.short_names([str(classes[place]) for place in places], 16)
+    names = plots.short_names([str(classes[place]) for place in places], MOST_OF_A_NAME)
     size = 7.5 if small else plots.SMALL_SIZE
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
