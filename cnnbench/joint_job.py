@@ -45,6 +45,7 @@ def train_runs(
     began = perf_counter() - load_seconds
     precision = choose_precision(asked[0][1].train.precision, device)
     memory.reset_peak(device)
+    dataset = dataset.to(device)  # once for all of them
     begun = [begin_run(run, config, dataset, device, precision, began) for run, config in asked]
     first = begun[0]
     reason = why_apart(first.state.model, first.config.train, precision, first.loader)
