@@ -103,8 +103,8 @@ ParallelSeeds = Annotated[
     SeedsAtOnce,
     typer.Option(
         "--parallel-seeds",
-        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, since on a "
-        "processor one after another is faster.",
+        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, and not beside "
+        "--jobs.",
     ),
 ]
 Only = Annotated[

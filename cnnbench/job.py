@@ -56,10 +56,14 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Share:
-    """What a run had of the machine: so many threads, while so many runs were in work."""
+    """What a run had of the machine: so many threads, while so many runs were in work.
+
+    With `seeds_in_one` above 1 it was trained together with others, as one batched model.
+    """
 
     threads: int
     at_a_time: int
+    seeds_in_one: int = 1
 
 
 class OutOfMemoryError(CnnbenchError):
@@ -182,7 +186,8 @@ def resume(
     if saved is not None:
         state.sittings += 1
         yield Resumed(state.rows[-1].epoch)
-        share = Share(saved["threads"], max(saved["at_a_time"], share.at_a_time))
+        in_one = max(saved.get("seeds_in_one", 1), share.seeds_in_one)
+        share = Share(saved["threads"], max(saved["at_a_time"], share.at_a_time), in_one)
     run.write_history([row.as_row() for row in state.rows], state.probes)
     return share
 
@@ -298,6 +303,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
             "name": device_name(device),
             "threads": share.threads,
             "at_a_time": share.at_a_time,
+            "seeds_in_one": share.seeds_in_one,
         },
         "versions": {
             "python": platform.python_version(),

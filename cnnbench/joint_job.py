@@ -7,10 +7,10 @@ import torch
 
 from cnnbench import memory
 from cnnbench.data.base import Dataset
+from cnnbench.data.loader import Loader
 from cnnbench.job import (
-    Begun,
     JobEvent,
-    Resumed,
+    OutOfMemoryError,
     Share,
     begin_run,
     conditions_of,
@@ -19,14 +19,35 @@ from cnnbench.job import (
     resume,
     save_epoch,
     told_of_memory,
-    train_run,
 )
-from cnnbench.precision import Precision, choose_precision
+from cnnbench.models import build_model, takes_bytes
+from cnnbench.precision import choose_precision
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run
 from cnnbench.threads import threads_for
 from cnnbench.together import Seed, fit_together, why_apart
-from cnnbench.training import DivergedError, Epoch, Remark
+from cnnbench.training import DivergedError, Epoch
+
+TOO_MUCH = "for several seeds at once; try --parallel-seeds off"
+
+
+def reason_apart(config: RunConfig, dataset: Dataset, device: torch.device) -> str | None:
+    """Why the seeds of these settings must be trained one by one; None where they need not be.
+
+    Raises OutOfMemoryError where that cannot be found out.
+    """
+    precision = choose_precision(config.train.precision, device)
+    with told_of_memory(device, TOO_MUCH):
+        models = []
+        for seed in (config.seed, config.seed + 1):
+            torch.manual_seed(seed)
+            model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+            models.append(model.to(device))
+        as_bytes = takes_bytes(config.model, config.plugins)
+        loader = Loader(
+            dataset, config.data, device, precision.dtype, plugins=config.plugins, as_bytes=as_bytes
+        )
+        return why_apart(models, config.train, precision, loader)
 
 
 def train_runs(
@@ -38,73 +59,51 @@ def train_runs(
 ) -> Iterator[tuple[Run, JobEvent | None]]:
     """Trains the runs of one variant, which differ by their seeds, as one batched model, and finishes each.
 
-    Where they cannot be, or stand at different epochs, one after another, with a Remark that says why. Each
-    epoch of a run is on disk when its row is yielded; None means that the run is finished. Raises
+    Each epoch of a run is on disk when its row is yielded; None means that the run is finished. Raises
     OutOfMemoryError.
     """
     began = perf_counter() - load_seconds
-    precision = choose_precision(asked[0][1].train.precision, device)
+    train = asked[0][1].train
+    precision = choose_precision(train.precision, device)
     memory.reset_peak(device)
-    dataset = dataset.to(device)  # once for all of them
-    begun = [begin_run(run, config, dataset, device, precision, began) for run, config in asked]
-    first = begun[0]
-    reason = why_apart(first.state.model, first.config.train, precision, first.loader)
-    told = "of several seeds at once; try --parallel-seeds off"
-    steps = len(begun) * first.summary.macs * first.loader.batch_size
-    with told_of_memory(device, told), threads_for(steps):
-        conditions = conditions_of(precision, device)
-        shares = []
-        for each in begun if reason is None else ():
-            events, share = _all_of(
-                resume(each.run, each.state, conditions, Share(torch.get_num_threads(), len(begun)))
-            )
-            # that a run goes on is said where it does
-            yield from ((each.run, event) for event in events if not isinstance(event, Resumed))
+    with told_of_memory(device, TOO_MUCH):
+        dataset = dataset.to(device)  # once for all of them
+    try:
+        begun = [begin_run(run, config, dataset, device, precision, began) for run, config in asked]
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(f"out of memory on {device.type} {TOO_MUCH}") from error
+    macs = len(begun) * begun[0].summary.macs * begun[0].loader.batch_size
+    with told_of_memory(device, TOO_MUCH), threads_for(macs):
+        conditions, shares = conditions_of(precision, device), []
+        for each in begun:
+            now = Share(torch.get_num_threads(), 1, len(begun))
+            share = yield from _told_of(each.run, resume(each.run, each.state, conditions, now))
             shares.append(share)
-        if len({len(each.state.rows) for each in begun}) > 1:
-            reason = "they stand at different epochs"
-        if reason is None:
-            yield from _train_together(begun, shares, conditions, precision)
-            return
-    yield first.run, Remark(f"the seeds are trained one after another: {reason}")
-    del begun, first
-    for run, config in asked:
-        for event in train_run(run, config, dataset, device, load_seconds=load_seconds):
-            yield run, event
-        yield run, None
+        torch.set_num_threads(shares[0].threads)
+        diverged: dict[int, DivergedError] = {}
+        seeds = [Seed(each.config.seed, each.state, each.loader) for each in begun]
+        for index, event in fit_together(seeds, train, precision):
+            each, share = begun[index], shares[index]
+            if isinstance(event, DivergedError):
+                diverged[index] = event
+                continue
+            if event is None and index in diverged:
+                finish_diverged(each, precision, share, diverged[index])
+            elif event is None:
+                finish(each, precision, share)
+            elif isinstance(event, Epoch):
+                save_epoch(each.run, each.state, conditions, share)
+            yield each.run, event
 
 
-def _all_of(events: Generator[JobEvent, None, Share]) -> tuple[list[JobEvent], Share]:
-    """What a generator yields, and what it returns."""
-    yielded = []
+def _told_of(
+    run: Run, events: Generator[JobEvent, None, Share]
+) -> Generator[tuple[Run, JobEvent], None, Share]:
+    """The events with their run; returns what they return."""
     while True:
         try:
-            yielded.append(next(events))
+            event = next(events)
         except StopIteration as end:
             share: Share = end.value
-            return yielded, share
-
-
-def _train_together(
-    begun: Sequence[Begun], shares: Sequence[Share], conditions: dict[str, str], precision: Precision
-) -> Iterator[tuple[Run, JobEvent | None]]:
-    """Trains to the last epoch, each one on disk before it is told, and finishes every run."""
-    torch.set_num_threads(shares[0].threads)
-    for each in begun:
-        if each.state.rows:
-            yield each.run, Resumed(each.state.rows[-1].epoch)
-    diverged = set()
-    seeds = [Seed(each.config.seed, each.state, each.loader) for each in begun]
-    for index, event in fit_together(seeds, begun[0].config.train, precision):
-        each, share = begun[index], shares[index]
-        if isinstance(event, DivergedError):
-            diverged.add(index)
-            finish_diverged(each, precision, share, event)
-            continue
-        if isinstance(event, Epoch):
-            save_epoch(each.run, each.state, conditions, share)
-        yield each.run, event
-    for index, (each, share) in enumerate(zip(begun, shares, strict=True)):
-        if index not in diverged:
-            finish(each, precision, share)
-        yield each.run, None
+            return share
+        yield run, event

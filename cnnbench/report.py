@@ -361,6 +361,11 @@ def _differences(plan: Mapping[str, Any]) -> _TextTable:
     return _TextTable(["setting", *names], rows, [False] * (len(names) + 1))
 
 
+def _at_a_time(device: "Mapping[str, Any]") -> str:
+    seeds = device.get("seeds_in_one") or 1
+    return f"{seeds}, as one model" if seeds > 1 else str(device.get("at_a_time") or 1)
+
+
 def _hardware(subject: "Subject") -> _TextTable:
     """Where, how and when the runs were trained: a line for each combination of the first two."""
     found: dict[tuple[str, ...], list[str]] = {}
@@ -368,7 +373,7 @@ def _hardware(subject: "Subject") -> _TextTable:
         device = result.get("device") or {}
         key = (
             str(device.get("name") or DASH), str(device.get("type") or DASH),
-            str(device.get("threads") or DASH), str(device.get("at_a_time") or 1),
+            str(device.get("threads") or DASH), _at_a_time(device),
             str(result.get("precision") or DASH),
         )  # fmt: skip
         found.setdefault(key, []).append(str(result.get("finished") or "")[:10])  # the day

@@ -160,8 +160,10 @@ def compare_gains(one: Scored, other: Scored, *, same_images: bool) -> PairedTes
     noise = [*(seeds or ()), *(other_seeds or ())]
     images = [_image_noise(gain - less)] if same_images else [_image_noise(gain), _image_noise(less)]
     counted = "images and seeds" if noise else "images, image noise only"
-    difference = float(gain.mean() - less.mean())
-    return _t_test(difference, images + noise, (-2.0, 2.0), f"t test of two gains over {counted}")
+    method, difference = f"t test of two gains over {counted}", float(gain.mean() - less.mean())
+    if not noise and min(len(gain), len(less)) == 1:  # which says nothing about noise
+        return PairedTest(difference, -2.0, 2.0, 1.0, method)
+    return _t_test(difference, images + noise, (-2.0, 2.0), method)
 
 
 def _gain(pair: Scored) -> "tuple[NDArray[Any], list[tuple[float, int]] | None]":

@@ -4,7 +4,7 @@ Each seed keeps its own batches, its own state on disk and its own evaluation; o
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, cast
@@ -15,7 +15,8 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from cnnbench import catalog, metrics
 from cnnbench.data.loader import Loader
-from cnnbench.models.tuning import Backboned
+from cnnbench.models.encoders import FAILURES
+from cnnbench.models.tuning import Backboned, Tuning, tuning_of
 from cnnbench.optimizers import ELEMENTWISE
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
@@ -44,10 +45,15 @@ class Seed:
     loader: Loader
 
 
-def why_apart(model: nn.Module, config: TrainConfig, precision: Precision, loader: Loader) -> str | None:
-    """Why the seeds of such a model must be trained one by one; None where they need not be."""
+def why_apart(
+    models: Sequence[nn.Module], config: TrainConfig, precision: Precision, loader: Loader
+) -> str | None:
+    """Why seeds must be trained one by one, of which two have these models; None where they need not be."""
+    model = models[0]
+    if tuning_of(model) != Tuning():
+        return "a backbone that is frozen, let go late or trained more gently is trained alone"
     if isinstance(model, Backboned):
-        return "a backbone of its own learning rate or unfreezing is trained alone"
+        return "a network with a backbone is trained alone"
     if config.optimizer.name not in ELEMENTWISE:
         return f"the optimizer {config.optimizer.name} looks at whole weights"
     if precision.scales_gradients:
@@ -57,19 +63,35 @@ def why_apart(model: nn.Module, config: TrainConfig, precision: Precision, loade
     if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
         return "dropout would be drawn otherwise than for one seed alone"
     try:
-        _try_out(model, loader, precision)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        first_sentence = str(error).splitlines()[0].split(". ")[0]
+        return None if _comes_out_alike(models, loader, precision) else "it comes out otherwise when batched"
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        first_sentence = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         return f"PyTorch cannot batch this model ({first_sentence})"
-    return None
 
 
-def _try_out(model: nn.Module, loader: Loader, precision: Precision) -> None:
-    """One step of two copies of the model; raises what PyTorch raises."""
-    inputs = loader.begin_inputs(0)[:2]
-    models = [copy.deepcopy(model).train() for _ in range(2)]
-    logits = Stacked(models, precision)(torch.stack([inputs, inputs]))
-    logits.float().sum().backward()  # type: ignore[no-untyped-call]
+def _comes_out_alike(models: Sequence[nn.Module], loader: Loader, precision: Precision) -> bool:
+    """Whether copies of the models, batched, give what each gives alone: logits and statistics of a step.
+
+    Raises what PyTorch raises where it cannot.
+    """
+    inputs = loader.begin_inputs(0)
+    alone = [copy.deepcopy(model).train() for model in models]
+    stacked = Stacked([copy.deepcopy(model).train() for model in models], precision)
+    together = stacked(torch.stack([inputs] * len(models))).float()
+    together.sum().backward()  # type: ignore[no-untyped-call]
+    stacked.hand_back()
+    tolerance = 1e-3 if precision.dtype == torch.float32 else 5e-2
+    for logits, model, batched in zip(together, alone, stacked.models, strict=True):
+        with precision.autocast():
+            expected = model(inputs).float()
+        pairs = [(logits, expected), *zip(batched.buffers(), model.buffers(), strict=True)]
+        for found, wanted in pairs:
+            scale = wanted.float().abs().max().clamp(min=1e-6)
+            if not ((found.float() - wanted.float()).abs().max() <= tolerance * scale):
+                return False
+    return True
 
 
 class Stacked:
@@ -89,15 +111,15 @@ class Stacked:
         self.stacked_buffers: dict[str, Tensor] = buffers
         self._structure = copy.deepcopy(self.models[0]).to("meta")
         # Autocast does not reach into vmap: what it does is done here. Convolutions and matrix products are
-        # in the lower precision, and norms in fp32, since batched ones take no mixture.
+        # in the lower precision; batch norms take it and give it, but batched ones have no mixed kernel.
         self._cast: set[str] = set()
         for prefix, module in self._structure.named_modules() if self.dtype != torch.float32 else ():
-            own = {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                self._cast |= own
-                module.register_forward_pre_hook(lambda _, given: (given[0].to(self.dtype),))
-            elif own:
-                module.register_forward_pre_hook(lambda _, given: (given[0].float(),))
+            if type(module) in (nn.Conv2d, nn.Linear):  # a plugin's may do more with its weight
+                self._cast |= {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
+                module.register_forward_pre_hook(lambda _, given: (given[0].to(self.dtype), *given[1:]))
+            elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.register_forward_pre_hook(lambda _, given: (given[0].float(), *given[1:]))
+                module.register_forward_hook(lambda _, given, output: output.to(self.dtype))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         def one(parameters: Any, buffers: Any, inputs: Tensor) -> Any:
@@ -122,41 +144,44 @@ class Stacked:
 
 def fit_together(
     seeds: Sequence[Seed], config: TrainConfig, precision: Precision
-) -> Iterator[tuple[int, Step | Epoch | DivergedError]]:
-    """Trains all from where they stand, which is one epoch for all, to the end; yields what becomes of which.
+) -> Iterator[tuple[int, Step | Epoch | DivergedError | None]]:
+    """Trains all from where they stand to the end; yields what becomes of which, None where one is done.
 
-    As `fit` for each alone within the accuracy of its sums. A seed that diverges or stops early leaves the
-    others to go on. Raises ValueError where they stand at different epochs.
+    As `fit` for each alone within the accuracy of its sums. Those that are behind catch up alone. A seed that
+    diverges or stops early leaves the others to go on.
     """
-    if len({len(each.state.rows) for each in seeds}) > 1:
-        raise ValueError("seeds at different epochs cannot be trained together")
     task = make_task(seeds[0].loader.dataset.task, config)
     for index, each in enumerate(seeds):
         if not each.state.rows:
             row = untrained_row(each.state, each.loader, precision, task)
             each.state.add(row, probe(each.state.model, each.loader, precision, 0, task.loss))
             yield index, each.state.rows[-1]
-    active = list(enumerate(seeds))
-    while active := [
-        (index, each)
-        for index, each in active
-        if len(each.state.rows) <= config.epochs and not stops_early(each.state.rows, config)
-    ]:
-        trained = yield from _steps(active, config, precision)
-        for (index, each), epoch in zip(list(active), trained, strict=True):
+    active = dict(enumerate(seeds))
+    while active:
+        for index, each in list(active.items()):
+            if len(each.state.rows) > config.epochs or stops_early(each.state.rows, config):
+                del active[index]
+                yield index, None
+        behind = min((len(each.state.rows) for each in active.values()), default=0)
+        now = {index: each for index, each in active.items() if len(each.state.rows) == behind}
+        trained = (yield from _steps(now, config, precision)) if now else []
+        for (index, each), epoch in zip(now.items(), trained, strict=True):
             try:
                 finish_epoch(each.state, each.loader, precision, task, epoch)
             except DivergedError as error:
-                active.remove((index, each))
+                del active[index]
                 yield index, error
+                yield index, None
             else:
                 yield index, each.state.rows[-1]
 
 
-def _steps(active: Sequence[tuple[int, Seed]], config: TrainConfig, precision: Precision) -> Any:
-    """The steps of an epoch; yields (index, Step) and returns what was trained of each, Trained."""
-    states = [each.state for _, each in active]
-    loader = active[0][1].loader
+def _steps(
+    active: Mapping[int, Seed], config: TrainConfig, precision: Precision
+) -> Generator[tuple[int, Step], None, list[Trained]]:
+    """The steps of an epoch; yields (index, Step) and returns what was trained of each."""
+    states = [each.state for each in active.values()]
+    loader = next(iter(active.values())).loader
     task = make_task(loader.dataset.task, config)
     epoch, num_steps, num_classes = len(states[0].rows), loader.num_train_steps, loader.dataset.num_classes
     model = Stacked([state.model.train() for state in states], precision)
@@ -167,7 +192,7 @@ def _steps(active: Sequence[tuple[int, Seed]], config: TrainConfig, precision: P
     size = resizing.size_in(epoch, config.epochs) if resizing else None
     num_images, lr = 0, config.lr
     start = last_report = perf_counter()
-    batches = [each.loader.train_batches(each.seed, epoch, size) for _, each in active]
+    batches = [each.loader.train_batches(each.seed, epoch, size) for each in active.values()]
     for step, batch in enumerate(zip(*batches, strict=True)):
         lr = learning_rate(config, ((epoch - 1) * num_steps + step + 0.5) / (config.epochs * num_steps))
         for group in optimizer.param_groups:
@@ -187,7 +212,7 @@ def _steps(active: Sequence[tuple[int, Seed]], config: TrainConfig, precision: P
         num_images += len(batch[0][1])
         if (now := perf_counter()) - last_report > STEP_INTERVAL_SECONDS:
             last_report = now
-            for index, _ in active:
+            for index in active:
                 yield index, Step(epoch, step + 1, num_steps, num_images, now - start)
     on_cpu = losses.cpu()  # waits for the device: the epoch's time ends here
     seconds = perf_counter() - start

@@ -9,10 +9,10 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.job import Resumed
 from cnnbench.recipe import Recipe, load_recipe
 from cnnbench.running import iterate_recipe, run_recipe
-from cnnbench.running.events import Finished, Working
+from cnnbench.running.events import Finished, Notice, Working
 from cnnbench.running.recipe import ParallelSeeds
 from cnnbench.runs import Run
-from cnnbench.training import Epoch, Remark
+from cnnbench.training import Epoch
 
 RECIPE = """
 title = "Trial"
@@ -61,15 +61,15 @@ def assert_as_one_by_one(recipe: Recipe, tmp_path: Path, together: Path) -> None
             assert all(allclose(weights[name], expected[name], atol=1e-5) for name in expected)
             result = a_run(together, variant, seed).result()
             assert result is not None
-            assert result["device"]["at_a_time"] == (3 if variant == "mlp" else 1)
+            in_one = 3 if variant == "mlp" else 1
+            assert (result["device"]["at_a_time"], result["device"]["seeds_in_one"]) == (1, in_one)
 
 
 def test_results_are_those_of_one_by_one(recipe: Recipe, tmp_path: Path) -> None:
     together = tmp_path / "together"
     events = list(iterate_recipe(recipe, runs_dir=together, device="cpu", parallel_seeds="on"))
-    remarks = [event.event for event in events if isinstance(event, Working)]
-    (why,) = (each.text for each in remarks if isinstance(each, Remark))
-    assert "one after another: dropout" in why
+    (why,) = (event.text for event in events if isinstance(event, Notice))
+    assert why.startswith("the seeds of dropped are trained one after another: dropout")
     finished = [(event.run.variant, event.run.seed) for event in events if isinstance(event, Finished)]
     assert finished == [(variant, seed) for variant in ("mlp", "dropped") for seed in (0, 1, 2)]
     assert_as_one_by_one(recipe, tmp_path, together)
@@ -84,9 +84,6 @@ def test_interrupted_seeds_go_on(recipe: Recipe, tmp_path: Path) -> None:
     events.close()  # type: ignore[attr-defined]
     again = list(iterate_recipe(recipe, runs_dir=together, device="cpu", parallel_seeds="on"))
     worked = [event for event in again if isinstance(event, Working) and event.run.variant == "mlp"]
-    assert [event.event.text for event in worked if isinstance(event.event, Remark)] == [
-        "the seeds are trained one after another: they stand at different epochs"
-    ]
     resumed = [(event.run.seed, event.event.epoch) for event in worked if isinstance(event.event, Resumed)]
     assert resumed == [(0, 2), (1, 2), (2, 1)]
     assert a_run(together, "mlp", 0).result() is not None
@@ -102,14 +99,21 @@ def test_complete_seeds_are_left_alone(recipe: Recipe, tmp_path: Path) -> None:
     assert a_run(tmp_path, "mlp", 1).result() == before
 
 
-@pytest.mark.parametrize(("choice", "at_a_time"), [("auto", 1), ("off", 1)])
-def test_auto_is_one_by_one_on_a_processor(
-    recipe: Recipe, tmp_path: Path, choice: ParallelSeeds, at_a_time: int
-) -> None:
+@pytest.mark.parametrize("choice", ["auto", "off"])
+def test_auto_is_one_by_one_on_a_processor(recipe: Recipe, tmp_path: Path, choice: ParallelSeeds) -> None:
     run_recipe(recipe, runs_dir=tmp_path, device="cpu", parallel_seeds=choice)
     result = a_run(tmp_path, "mlp", 0).result()
     assert result is not None
-    assert result["device"]["at_a_time"] == at_a_time
+    assert result["device"]["seeds_in_one"] == 1
+
+
+def test_one_seed_is_trained_as_ever(recipe: Recipe, tmp_path: Path) -> None:
+    one = load_recipe(recipe.path, seeds=1)
+    events = list(iterate_recipe(one, runs_dir=tmp_path, device="cpu", parallel_seeds="on"))
+    assert not [event for event in events if isinstance(event, Notice)]
+    result = a_run(tmp_path, "mlp", 0).result()
+    assert result is not None
+    assert result["device"]["seeds_in_one"] == 1
 
 
 def test_several_processes_as_well_are_refused(recipe: Recipe, tmp_path: Path) -> None:

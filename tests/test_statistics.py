@@ -240,6 +240,11 @@ def test_gains_of_one_seed_each_count_images_alone() -> None:
     assert test.high - test.difference == pytest.approx(3.182446 * math.sqrt(1 / 3 / 4))
 
 
+def test_gains_on_one_image_say_nothing() -> None:
+    one = np.ones((1, 1), dtype=bool)
+    assert compare_gains(Scored(one, ~one), Scored(~one, one), same_images=True).p_value == 1.0
+
+
 def test_gains_where_one_pair_has_no_seeds() -> None:
     single, several = Scored(A[:1], B[:1]), Scored(C, D)
     for one, other in ((single, several), (several, single)):

@@ -128,12 +128,17 @@ def test_a_state_of_an_epoch_goes_on_alone_or_together(dataset: Dataset) -> None
         assert_alike(one, other)
 
 
-def test_seeds_at_different_epochs(dataset: Dataset) -> None:
-    config = TrainConfig(epochs=1)
-    seeds = begin(dataset, config)
-    alone(seeds[:1], config)
-    with pytest.raises(ValueError, match="different epochs"):
-        next(fit_together(seeds, config, FP32))
+def test_those_that_are_behind_catch_up(dataset: Dataset) -> None:
+    config = TrainConfig(epochs=3, optimizer=Named(name="adam"), lr=1e-3)
+    together, one_by_one = begin(dataset, config), begin(dataset, config)
+    alone(one_by_one, config)
+    events = fit(together[0].state, together[0].loader, config, FP32, seed=0)
+    while len(together[0].state.rows) < 3:
+        next(events)
+    followed = [index for index, event in fit_together(together, config, FP32) if isinstance(event, Epoch)]
+    assert followed == [1, 2, 1, 2, 1, 2, 0, 1, 2]
+    for one, other in zip(together, one_by_one, strict=True):
+        assert_alike(one, other)
 
 
 def test_a_seed_that_diverges_leaves_the_others_as_they_are(dataset: Dataset) -> None:
@@ -145,6 +150,7 @@ def test_a_seed_that_diverges_leaves_the_others_as_they_are(dataset: Dataset) ->
     (error,) = (event for index, event in events if index == 1 and isinstance(event, DivergedError))
     assert "step 1 (epoch 1)" in str(error)
     assert [index for index, event in events if isinstance(event, Epoch)] == [0, 1, 2, 0, 2, 0, 2]
+    assert [index for index, event in events if event is None] == [1, 0, 2]
     alone([one_by_one[0], one_by_one[2]], config)
     assert_alike(together[0], one_by_one[0])
     assert_alike(together[2], one_by_one[2])
@@ -210,6 +216,47 @@ class Unusual(nn.Module):
         return doubled
 
 
+class OwnTensor(nn.Module):
+    """Each has random numbers that are neither parameter nor buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, 10)
+        self.offset = torch.randn(10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.linear(inputs.flatten(1)) + self.offset
+        return logits
+
+
+class OwnStatistic(nn.Module):
+    """A buffer that is replaced, and not written to."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, 10)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + inputs.mean()
+        logits: Tensor = self.linear(inputs.flatten(1))
+        return logits
+
+
+class Silent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if torch._C._functorch.is_batchedtensor(inputs):
+            raise AssertionError
+        logits: Tensor = self.linear(inputs.flatten(1))
+        return logits
+
+
 @pytest.mark.parametrize(
     ("make", "train", "precision", "reason"),
     [
@@ -220,8 +267,22 @@ class Unusual(nn.Module):
         (normed, {}, Precision("fp16", "cpu"), "fp16"),
         (lambda: CNN(SHAPE, 10, widths=[4], dropout=0.1), {}, FP32, "dropout"),
         (Unusual, {}, FP32, "PyTorch cannot batch this model (In order to use an autograd.Function"),
+        (OwnTensor, {}, FP32, "it comes out otherwise when batched"),
+        (OwnStatistic, {}, FP32, "it comes out otherwise when batched"),
+        (Silent, {}, FP32, "PyTorch cannot batch this model (AssertionError)"),
     ],
-    ids=["plain", "bf16", "muon", "compile", "fp16", "dropout", "own gradient"],
+    ids=[
+        "plain",
+        "bf16",
+        "muon",
+        "compile",
+        "fp16",
+        "dropout",
+        "own gradient",
+        "own tensor",
+        "own statistic",
+        "no message",
+    ],
 )
 def test_why_seeds_are_trained_one_by_one(
     dataset: Dataset,
@@ -231,15 +292,35 @@ def test_why_seeds_are_trained_one_by_one(
     reason: str | None,
 ) -> None:
     loader = Loader(dataset, DATA, CPU, precision.dtype)
-    model = make()
-    before = copy.deepcopy(model.state_dict())
-    found = why_apart(model, TrainConfig(**train), precision, loader)
+    models = [make(), make()]
+    before = copy.deepcopy(models[0].state_dict())
+    found = why_apart(models, TrainConfig(**train), precision, loader)
     if reason is None:
         assert found is None
     else:
         assert found is not None
         assert reason in found
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in models[0].state_dict().items())
+
+
+def test_in_bf16_activations_are_of_the_kind_that_one_alone_has(dataset: Dataset) -> None:
+    """Norms give bf16 on, as autocast has it: else what is added to a shortcut would be more exact."""
+    bf16 = Precision("bf16", "cpu")
+    torch.manual_seed(0)
+    models = [ResNet(SHAPE, 10, widths=[4, 8], blocks=[1, 1]).train() for _ in range(2)]
+    kinds: list[set[torch.dtype]] = []
+    for batched in (False, True):
+        seen: set[torch.dtype] = set()
+        stacked = Stacked([copy.deepcopy(model) for model in models], bf16)
+        model = stacked._structure if batched else copy.deepcopy(models[0])
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.ReLU | nn.Conv2d):
+                module.register_forward_hook(lambda _, given, output, seen=seen: seen.add(output.dtype))
+        inputs = torch.randn(4, *SHAPE).bfloat16()
+        with bf16.autocast():
+            stacked(torch.stack([inputs, inputs])) if batched else model(inputs)
+        kinds.append(seen)
+    assert kinds[0] == kinds[1] == {torch.bfloat16}
 
 
 def test_a_stack_hands_its_weights_back() -> None:

@@ -26,7 +26,10 @@ class AccuracyVsCost(Analysis):
         those of a variant took unequally long: their seconds do not compare.
         """
         found = [result_of(run).get("device") or {} for run in subject.runs]
-        devices = {(device.get("name"), device.get("at_a_time", 1)) for device in found}
+        devices = {
+            (device.get("name"), device.get("at_a_time", 1), device.get("seeds_in_one", 1))
+            for device in found
+        }
         measure = subject.leading()
         word = measures.label(measure)
         split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")

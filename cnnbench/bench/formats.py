@@ -72,13 +72,13 @@ def compiling(variant: str, found: "Compiling") -> str:
     """Whether torch.compile pays back within a run of the recipe, and by what figures."""
     gains = [100 * (new / old - 1) for new, old in zip(found.compiled, found.eager, strict=True)]
     gain = f"{median(gains):+.0f} % ({min(gains):+.0f} to {max(gains):+.0f})".replace("-", "−")
+    took = f"{variant}: torch.compile takes {found.seconds:.0f} s and changes forward and backward by {gain}"
+    if found.saved_seconds is None:
+        return f"{took}; how many images of this size a run has is not known, so neither is whether it pays."
     verdict = "it pays" if found.pays else "it does not pay"
     saved = f"{abs(found.saved_seconds):,.0f} s"
     by_run = f"gains {saved}" if found.saved_seconds > 0 else f"loses {saved}"
-    return (
-        f"{variant}: torch.compile takes {found.seconds:.0f} s and changes forward and backward by {gain}; a "
-        f"run of {found.run_images:,} images {by_run} by it, so {verdict}."
-    )
+    return f"{took}; a run of {found.run_images:,} images {by_run} by it, so {verdict}."
 
 
 def to_markdown(speeds: "Speeds") -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -39,17 +39,20 @@ class Compiling:
     seconds: float
     compiled: list[float]
     eager: list[float]  # in the same turns
-    run_images: int  # that a run of the recipe trains with, over all epochs
+    run_images: int | None  # that a run of the recipe trains with; None where that is not known
 
     @property
-    def saved_seconds(self) -> float:
+    def saved_seconds(self) -> float | None:
         """What a whole run gains by it, compiling itself not counted; below zero where it loses."""
+        if self.run_images is None:
+            return None
         return self.run_images * (1 / median(self.eager) - 1 / median(self.compiled))
 
     @property
-    def pays(self) -> bool:
+    def pays(self) -> bool | None:
         """Whether a run gains more than compiling takes."""
-        return self.saved_seconds > self.seconds
+        saved = self.saved_seconds
+        return None if saved is None else saved > self.seconds
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ class VariantSpeed:
     def as_dict(self) -> dict[str, Any]:
         """All values, and what follows from them."""
         derived = {"ratios": self.ratios, "data_share": self.data_share, "peak_share": self.peak_share}
-        return asdict(self) | derived
+        values = asdict(self) | derived
+        if self.compiling is not None:
+            values["compiling"] |= {
+                "saved_seconds": self.compiling.saved_seconds,
+                "pays": self.compiling.pays,
+            }
+        return values
 
 
 @dataclass(frozen=True)
@@ -251,17 +260,34 @@ def measure_variant(
             compile_seconds,
             rates["compiled"],
             rates["steps_alone"],
-            config.train.epochs * (len(dataset.train) // config.data.batch_size) * config.data.batch_size,
+            run_images(config, dataset),
         )
         if compiled
         else None,
     )
 
 
+def run_images(config: RunConfig, dataset: Dataset) -> int | None:
+    """With how many images a run trains; None where that depends on what happens, or on data not there."""
+    train = config.train
+    if dataset.name == "noise" or train.early_stopping is not None or train.progressive_resizing is not None:
+        return None
+    batch_size = config.data.batch_size
+    return train.epochs * max(1, len(dataset.train) // batch_size) * batch_size
+
+
 def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:
     """How much longer the first steps take than as many later ones; each has a batch of so many images."""
+    torch.compiler.reset()  # else what variants before have compiled would count for this one
     start = perf_counter()
-    measure(loops.WARMUP_STEPS)
+    try:
+        with cast("Any", torch.compiler.config).patch(force_disable_caches=True):
+            measure(loops.WARMUP_STEPS)
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CnnbenchError(
+            f"--compile: PyTorch cannot compile this here ({reason}); leave it out"
+        ) from error
     first = perf_counter() - start
     return max(0.0, first - loops.WARMUP_STEPS * batch_size / measure(TRIAL_STEPS))
 

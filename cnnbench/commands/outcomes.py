@@ -57,7 +57,14 @@ def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
         raise typer.Exit(CHECK_FAILED)
 
 
-def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None, device: str) -> str:
+def typed(
+    path: Path,
+    overrides: list[str],
+    quick: bool,
+    seeds: int | None,
+    device: str,
+    parallel_seeds: str = "off",
+) -> str:
     """The command that gives the same numbers, without what only says where files are or what to do first."""
     words = ["cnnbench", "recipe", str(path)]
     for override in overrides:
@@ -65,4 +72,5 @@ def typed(path: Path, overrides: list[str], quick: bool, seeds: int | None, devi
     words += ["--quick"] if quick else []
     words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if device == "auto" else ["--device", device]
+    words += [] if parallel_seeds == "off" else ["--parallel-seeds", parallel_seeds]
     return shlex.join(words)

@@ -77,7 +77,7 @@ def recipe(
             continue
         if with_stages:
             run_stages(each, means)
-        command = typed(each.path, overrides, quick, seeds, device.value)
+        command = typed(each.path, overrides, quick, seeds, device.value, parallel_seeds.value)
         outcomes.append(run_one(each, command, means, fresh))
     if not dry_run:
         exit_unless_done(loaded, outcomes)
@@ -112,7 +112,7 @@ def run_stages(loaded: "Recipe", means: Means) -> None:
             console.say(f"{stage.directory}: complete")
             continue
         console.say(f"{stage.directory}: {loaded.directory} is built on it")
-        command = typed(stage.path, [], stage.quick, stage.num_seeds, means.device)
+        command = typed(stage.path, [], stage.quick, stage.num_seeds, means.device, means.parallel_seeds)
         exit_unless_done([stage], [run_one(stage, command, means, fresh=False)])
 
 

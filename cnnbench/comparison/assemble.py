@@ -150,7 +150,7 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
 def _gains(recipe: RecipeMeasurements, quantity: Quantity) -> list[Gain]:
     """The gains that the recipe claims something of, as far as they can be tested."""
     tested: list[tuple[Four, PairedTest]] = []
-    for four in dict.fromkeys(recipe.gains):
+    for four in dict.fromkeys(four for metric, four in recipe.gains if metric in (None, quantity.name)):
         try:
             test = _test_of_gains(recipe, quantity, four)
         except ValueError:  # one pair has several seeds, the other has not

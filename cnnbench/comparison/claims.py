@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnnbench.comparison.comparison import INCOMPARABLE, SIGNIFICANT, Comparison, Four, times_compare
+from cnnbench.comparison.comparison import (
+    INCOMPARABLE,
+    SIGNIFICANT,
+    Comparison,
+    Four,
+    on_one_device,
+    times_compare,
+)
 from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
@@ -12,6 +19,7 @@ from cnnbench.statistics import PairedTest
 
 Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
 TIMES = ("train_seconds", "val_seconds", "latency_ms", "throughput")
+MEMORY = "peak_memory_mib"
 RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
@@ -91,6 +99,9 @@ def _judge(
     rows = [row for row in comparison.rows if row.variant in {*better, *than, *(gain or ())}]
     if comparison.metric.name in TIMES and not times_compare(rows):
         return Judgement(text, "not tested", [f"times of these runs do not compare ({INCOMPARABLE})"])
+    if comparison.metric.name == MEMORY and not on_one_device(rows):
+        why = "several machines, or seeds that were one model on one of them"
+        return Judgement(text, "not tested", [f"memory of these runs does not compare ({why})"])
     evidence, gains, losses, missing = [], 0, 0, 0
     for one in better:
         for other in than:
@@ -120,7 +131,8 @@ def _judge(
         verdict = "not tested"
     elif gains == len(evidence):
         verdict = "supported"
-    single = any(_is_single(comparison, one, other) for one in better for other in than)
+    pairs = [(one, other) for one in better for other in than] + ([gain[2:]] if gain is not None else [])
+    single = any(_is_single(comparison, one, other) for one, other in pairs)
     return Judgement(text, verdict, evidence, single, gain is not None)
 
 
@@ -130,10 +142,14 @@ def _held_against(comparison: Comparison, gain: Four) -> tuple[str, int | None]:
     what = f"the gain of {a} over {b} against that of {c} over {d}"
     found = next((each for each in comparison.gains if each.variants == gain), None)
     if found is None:
-        return f"{what}: not tested, for want of runs with as many seeds on the same images in pairs", None
+        want = "several seeds of each, or of none, and the same images in each pair"
+        if comparison.metric.split is None:
+            want = "two seeds in each pair that measured it"
+        return f"{what}: not tested, for want of {want}", None
+    single = _is_single(comparison, a, b) or _is_single(comparison, c, d)
     larger = (found.test.difference > 0) == comparison.metric.higher_is_better
     sign = 0 if found.p_adjusted > SIGNIFICANT else 1 if larger else -1
-    return _written(comparison, what, found.test, found.p_adjusted, _is_single(comparison, a, b)), sign
+    return _written(comparison, what, found.test, found.p_adjusted, single), sign
 
 
 def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | None, float]:

@@ -367,8 +367,12 @@ def times_compare(rows: Sequence[Row]) -> bool:
 
     All runs had the same device, as it is written, and the runs of a variant took about equally long.
     """
-    of_one_device = len(frozenset[str]().union(*(row.devices for row in rows))) == 1
-    return of_one_device and all(is_steady(row.train_seconds) for row in rows)
+    return on_one_device(rows) and all(is_steady(row.train_seconds) for row in rows)
+
+
+def on_one_device(rows: Sequence[Row]) -> bool:
+    """Whether all runs had the same device, as it is written, and shared it with as many others."""
+    return len(frozenset[str]().union(*(row.devices for row in rows))) == 1
 
 
 def _times_say_something(rows: list[Row]) -> bool:

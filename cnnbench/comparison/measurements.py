@@ -75,7 +75,8 @@ class RecipeMeasurements:
     variants: list[VariantMeasurements] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     judged_on: str = "test"
-    gains: "list[Four]" = field(default_factory=list)  # what it claims that one gain is larger than another
+    # of what (None: what leads) it claims that one gain is larger than another
+    gains: "list[tuple[str | None, Four]]" = field(default_factory=list)
 
     def forget_test(self) -> None:
         """Leaves what was measured on test to the recipe at the end of the search."""
@@ -93,7 +94,6 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     try:
         plan = read_json(path)
         recipe.name, recipe.judged_on = str(plan["recipe"]), str(plan.get("judged_on", "test"))
-        recipe.gains = [gain for claim in plan.get("claims", []) if (gain := gain_of(claim)) is not None]
         planned = [_planned(entry) for entry in plan["variants"]]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")
@@ -101,6 +101,14 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         recipe.problems.append(f"{path}: not a plan ({error!r}): the recipe is left out; run it again")
         return recipe
+    try:
+        recipe.gains = [
+            (claim.get("metric"), gain)
+            for claim in plan.get("claims", [])
+            if (gain := gain_of(claim)) is not None
+        ]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        recipe.problems.append(f"{path}: its claims cannot be read ({error!r}); run the recipe again")
     return _read_variants(directory, recipe, planned)
 
 
@@ -259,6 +267,9 @@ def _device(value: object) -> str:
     at_a_time = entries.get("at_a_time")
     if isinstance(at_a_time, int) and at_a_time > 1:
         parts.append(f"{at_a_time} runs at a time")
+    seeds = entries.get("seeds_in_one")
+    if isinstance(seeds, int) and seeds > 1:
+        parts.append(f"{seeds} seeds as one model")
     return ", ".join(parts) or "unknown"
 
 

@@ -71,7 +71,7 @@ def iterate_recipe(
     from cnnbench.precision import choose_device
 
     target = choose_device(device)
-    together = parallel_seeds == "on" or (parallel_seeds == "auto" and target.type == "cuda")
+    together = parallel_seeds == "on" or (parallel_seeds == "auto" and target.type == "cuda" and jobs == 1)
     if together and jobs != 1:
         raise CnnbenchError("--parallel-seeds trains in one process: give it or --jobs, not both")
     directory = runs_dir / recipe.directory

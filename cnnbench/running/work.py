@@ -63,6 +63,28 @@ def carry_out_together(
 ) -> Iterator[Event]:
     """The same for the runs of one variant, which are trained as one batched model where they can be."""
     from cnnbench.job import OutOfMemoryError
+    from cnnbench.joint_job import reason_apart
+
+    to_train = [order for order in orders if order.decide().action != "reuse"]
+    for order in orders:
+        if order not in to_train:
+            yield from carry_out(order, datasets, device)
+    if len(to_train) > 1:
+        config = to_train[0].config
+        try:
+            reason = reason_apart(config, datasets.load(config.data), device)
+        except OutOfMemoryError as error:
+            reason = str(error)
+        if reason is None:
+            yield from _train_together(to_train, datasets, device)
+            return
+        yield Notice(f"the seeds of {config.variant} are trained one after another: {reason}")
+    for order in to_train:
+        yield from carry_out(order, datasets, device)
+
+
+def _train_together(orders: Sequence[Order], datasets: "Datasets", device: "torch.device") -> Iterator[Event]:
+    from cnnbench.job import OutOfMemoryError
     from cnnbench.joint_job import train_runs
 
     with ExitStack() as locks:
@@ -73,12 +95,7 @@ def carry_out_together(
             except BusyError as error:
                 yield Failed(order.run, str(error))
                 continue
-            decision = order.decide()
-            if decision.action == "reuse":
-                order.run.drop_states()
-                yield Finished(order.run, order.run.result() or {}, reused=True)
-                continue
-            yield from prepare(order.run, order.config, decision)
+            yield from prepare(order.run, order.config, order.decide())
             asked.append(order)
         if not asked:
             return

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -7,7 +8,7 @@ import torch
 
 from cnnbench.bench import STANDARD, Speeds, VariantSpeed, bench_recipe, formats
 from cnnbench.bench.loops import cut
-from cnnbench.bench.measure import Compiling, images_or_noise
+from cnnbench.bench.measure import Compiling, images_or_noise, run_images
 from cnnbench.bench.peak import matmul_flops
 from cnnbench.data import load_dataset
 from cnnbench.errors import CnnbenchError
@@ -88,6 +89,24 @@ def test_whether_compiling_pays_back_within_a_run(
     assert said in formats.compiling("a", found)
 
 
+def test_of_a_run_whose_images_are_not_known_there_is_no_verdict(tmp_path: Path) -> None:
+    found = Compiling(40.0, [250.0], eager=[200.0], run_images=None)
+    assert (found.saved_seconds, found.pays) == (None, None)
+    assert formats.compiling("a", found).endswith("is not known, so neither is whether it pays.")
+    path = tmp_path / "trial.toml"
+    path.write_text(RECIPE)
+    for settings, images in (
+        ([], 5 * 352),  # 22 batches of 16 of 360 images
+        (["train.early_stopping.patience=2"], None),
+        (["train.progressive_resizing.size=4"], None),
+    ):
+        recipe = load_recipe(path, ["train.epochs=5", *settings], only=["mlp"])
+        (config,) = recipe.run_configs()
+        dataset = load_dataset(config.data, tmp_path)
+        assert run_images(config, dataset) == images
+        assert run_images(config, replace(dataset, name="noise")) is None
+
+
 @pytest.mark.slow
 def test_compiling_is_timed(tmp_path: Path) -> None:
     path = tmp_path / "trial.toml"
@@ -97,7 +116,8 @@ def test_compiling_is_timed(tmp_path: Path) -> None:
     assert speed.compiling is not None
     assert speed.compiling.seconds > 0.5
     assert len(speed.compiling.compiled) == 2
-    assert speed.compiling.run_images == 3 * 352  # 22 batches of 16 of 360 images
+    assert speed.compiling.run_images == 3 * 352
+    assert speed.as_dict()["compiling"]["pays"] == speed.compiling.pays
 
 
 def test_as_json_and_markdown(speeds: Speeds, tmp_path: Path) -> None:

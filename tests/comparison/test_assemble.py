@@ -419,7 +419,10 @@ def test_gains_that_the_recipe_claims_something_of(tmp_path: Path, elsewhere: in
         {**of_gain, "by_more_than": ["c", "nowhere"]},
     ]
     (tmp_path / "demo" / "plan.json").write_text(json.dumps({**plan, "claims": [of_gain, *others]}))
-    (gain,) = compare([tmp_path / "demo"]).gains
+    of_seconds = {**of_gain, "by_more_than": ["d", "c"], "metric": "train_seconds"}
+    claims = [of_gain, *others, of_seconds]
+    (tmp_path / "demo" / "plan.json").write_text(json.dumps({**plan, "claims": claims}))
+    (gain,) = compare([tmp_path / "demo"]).gains  # what is claimed of seconds is no test of accuracy
     assert gain.variants == ("a", "b", "c", "d")
     # means of 904, 805, 703 2/3 and 694 2/3 of 1,000 images
     assert gain.test.difference == pytest.approx(0.099 - 0.009)
@@ -427,6 +430,22 @@ def test_gains_that_the_recipe_claims_something_of(tmp_path: Path, elsewhere: in
     (of_loss,) = compare([tmp_path / "demo"], metric="test_loss").gains
     assert of_loss.test.difference == pytest.approx(-0.09)
     assert of_loss.test.method == "Welch t test of two gains over seeds"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [["x"], {"a": 1}, None, 3, [{"better": [], "than": ["b"], "by_more_than": ["a", "b"]}],
+     [{"better": ["a"], "than": ["b"], "by_more_than": ["a", "b", "a"]}]],
+    ids=str,
+)  # fmt: skip
+def test_damaged_claims_leave_the_runs_in_the_table(tmp_path: Path, claims: Any) -> None:
+    RecipeRuns(tmp_path / "demo").add("a", [900]).add("b", [800])
+    path = tmp_path / "demo" / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "claims": claims}))
+    comparison = compare([tmp_path / "demo"])
+    assert [row.variant for row in comparison.rows] == ["a", "b"]
+    assert any("its claims cannot be read" in problem for problem in comparison.problems)
+    assert comparison.gains == []
 
 
 def test_other_images_are_not_weighed_against_costs(tmp_path: Path) -> None:

@@ -126,6 +126,25 @@ def test_a_gain_against_another_one(
     assert "Where one gain is held against another" in rule([found])
 
 
+def test_a_gain_over_one_seed_each_is_limited() -> None:
+    rows = [row("x", 1), row("y", 1)]
+    gain = Gain(("a", "b", "x", "y"), PairedTest(0.04, 0.02, 0.06, 0.01, "test"), 0.01)
+    limited = replace(comparison(), rows=[*comparison().rows, *rows], gains=[gain])
+    claim = {"text": "", "better": ["a"], "than": ["b"], "by_more_than": ["x", "y"]}
+    [found] = judge(limited, [claim])
+    assert found.words == "supported, for these runs alone"
+    assert "one seed each" in found.evidence[1]
+
+
+def test_memory_is_compared_on_one_device_alone() -> None:
+    rows = [replace(each, devices=frozenset({each.variant})) for each in comparison().rows]
+    elsewhere = replace(comparison(), rows=rows, metric=KNOWN["peak_memory_mib"])
+    claim = {"text": "", "better": ["a"], "than": ["b"], "metric": "peak_memory_mib"}
+    [found] = judge(elsewhere, [claim])
+    assert found.verdict == "not tested"
+    assert "memory of these runs does not compare" in found.evidence[0]
+
+
 @pytest.mark.parametrize(("num_seeds", "warned"), [(1, True), (2, False)])
 def test_one_seed_is_said(num_seeds: int, warned: bool) -> None:
     [claim] = judge(comparison(num_seeds), [{"text": "", "better": ["a"], "than": ["b"]}])
