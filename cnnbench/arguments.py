@@ -103,7 +103,7 @@ ParallelSeeds = Annotated[
     SeedsAtOnce,
     typer.Option(
         "--parallel-seeds",
-        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, and not beside "
+        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, not beside "
         "--jobs.",
     ),
 ]
