@@ -80,16 +80,14 @@ def train_runs(
             share = yield from _told_of(each.run, resume(each.run, each.state, conditions, now))
             shares.append(share)
         torch.set_num_threads(shares[0].threads)
-        diverged: dict[int, DivergedError] = {}
         seeds = [Seed(each.config.seed, each.state, each.loader) for each in begun]
         for index, event in fit_together(seeds, train, precision):
             each, share = begun[index], shares[index]
             if isinstance(event, DivergedError):
-                diverged[index] = event
+                finish_diverged(each, precision, share, event)
+                yield each.run, None
                 continue
-            if event is None and index in diverged:
-                finish_diverged(each, precision, share, diverged[index])
-            elif event is None:
+            if event is None:
                 finish(each, precision, share)
             elif isinstance(event, Epoch):
                 save_epoch(each.run, each.state, conditions, share)

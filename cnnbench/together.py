@@ -19,7 +19,6 @@ from cnnbench.models.encoders import FAILURES
 from cnnbench.models.tuning import Backboned, Tuning, tuning_of
 from cnnbench.optimizers import ELEMENTWISE
 from cnnbench.precision import Precision
-from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
 from cnnbench.tasks import make_task
 from cnnbench.training import (
@@ -29,10 +28,10 @@ from cnnbench.training import (
     Step,
     Trained,
     TrainingState,
+    add_untrained_row,
     finish_epoch,
     learning_rate,
     stops_early,
-    untrained_row,
 )
 
 
@@ -145,7 +144,7 @@ class Stacked:
 def fit_together(
     seeds: Sequence[Seed], config: TrainConfig, precision: Precision
 ) -> Iterator[tuple[int, Step | Epoch | DivergedError | None]]:
-    """Trains all from where they stand to the end; yields what becomes of which, None where one is done.
+    """Trains all from where they stand to the end; yields what becomes of each, last None or an error.
 
     As `fit` for each alone within the accuracy of its sums. Those that are behind catch up alone. A seed that
     diverges or stops early leaves the others to go on.
@@ -153,8 +152,7 @@ def fit_together(
     task = make_task(seeds[0].loader.dataset.task, config)
     for index, each in enumerate(seeds):
         if not each.state.rows:
-            row = untrained_row(each.state, each.loader, precision, task)
-            each.state.add(row, probe(each.state.model, each.loader, precision, 0, task.loss))
+            add_untrained_row(each.state, each.loader, config, precision, task)
             yield index, each.state.rows[-1]
     active = dict(enumerate(seeds))
     while active:
@@ -171,7 +169,6 @@ def fit_together(
             except DivergedError as error:
                 del active[index]
                 yield index, error
-                yield index, None
             else:
                 yield index, each.state.rows[-1]
 

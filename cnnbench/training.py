@@ -189,11 +189,7 @@ def fit(
     task = make_task(loader.dataset.task, config)
     begin_epoch(state.model, len(state.rows) or 1)
     if not state.rows:
-        row = untrained_row(state, loader, precision, task)
-        measured: dict[str, Any] = {"epoch": row.epoch, "gradients": {}}
-        if config.epochs or not loader.as_bytes:  # else a published network as it is
-            measured = probe(state.model, loader, precision, row.epoch, task.loss)
-        state.add(row, measured)
+        add_untrained_row(state, loader, config, precision, task)
         yield state.rows[-1]
     with reused_features(state.model, loader, precision, at_a_time) as (batches, remark):
         if remark is not None:
@@ -205,15 +201,22 @@ def fit(
             yield state.rows[-1]
 
 
-def untrained_row(state: TrainingState, loader: Loader, precision: Precision, task: Task) -> Epoch:
+def add_untrained_row(
+    state: TrainingState, loader: Loader, config: TrainConfig, precision: Precision, task: Task
+) -> None:
+    """Row 0: the model as it begins."""
     start = perf_counter()
     val = evaluate(state.model, loader, loader.dataset.val, precision, task)
     seconds = perf_counter() - start
     peak = memory.peak_mib(loader.device)
-    return Epoch(
+    row = Epoch(
         0, 0, None, None, None, val.loss, val.accuracy, 0, 0.0, seconds, None, peak,
         measure=task.leading, more=beyond_accuracy(val=val.measures),
     )  # fmt: skip
+    measured: dict[str, Any] = {"epoch": row.epoch, "gradients": {}}
+    if config.epochs or not loader.as_bytes:  # else a published network as it is
+        measured = probe(state.model, loader, precision, row.epoch, task.loss)
+    state.add(row, measured)
 
 
 def beyond_accuracy(**measured: dict[str, float]) -> dict[str, float]:

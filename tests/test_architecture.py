@@ -31,7 +31,7 @@ BESIDE = {
     "muon": "precision",
     "optimizers": "muon",
     "training": "probes",
-    "together": "probes training",
+    "together": "training",
     "decisions": "runs",
     "signals": "probes",
     "trained": "runs",
