@@ -1,20 +1,22 @@
 """Fair, repeated, honest comparisons of image models.
 
-`load_recipe`, `run_recipe`, `compare` and `predict` are what the commands do, for a notebook.
+`load_recipe`, `run_recipe`, `compare`, `conclusions` and `predict` are what the commands do, for a notebook.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnbench.comparison import compare
+    from cnnbench.comparison.conclusions import conclusions
     from cnnbench.prediction import predict
     from cnnbench.recipe import load_recipe
     from cnnbench.running import run_recipe
 
-__all__ = ["compare", "load_recipe", "predict", "run_recipe"]
+__all__ = ["compare", "conclusions", "load_recipe", "predict", "run_recipe"]
 
 _HOMES = {
     "compare": "cnnbench.comparison",
+    "conclusions": "cnnbench.comparison.conclusions",
     "load_recipe": "cnnbench.recipe",
     "predict": "cnnbench.prediction",
     "run_recipe": "cnnbench.running",

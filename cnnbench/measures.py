@@ -5,6 +5,11 @@ negatives, true positives. Class 1 is the one looked for.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LABELS = {"accuracy": "accuracy", "iou": "IoU", "dice": "Dice", "precision": "precision", "recall": "recall"}
 LEADING = {"classification": "accuracy", "segmentation": "iou"}
@@ -36,3 +41,33 @@ def ratio(measure: str, counts: Sequence[float]) -> float:
     if below:
         return above / below
     return 0.0 if any(counts[1:]) else 1.0
+
+
+def scores_of_masks(
+    predicted: "NDArray[np.integer[Any]]",
+    targets: "NDArray[np.integer[Any]]",
+    groups: "NDArray[np.integer[Any]] | None" = None,
+) -> "dict[str, NDArray[np.float64]]":
+    """For each measure of masks (N, H, W) a value (N,) for each image, whose mean is that over all pixels.
+
+    A measure over all pixels is a ratio R = sum(a) / sum(b) of counts of images. The value of an image is
+    R + (a - R b) / mean(b): what is left of the ratio to first order, by which ratios are tested like means
+    (linearization; Cochran 1977, "Sampling Techniques", 6.4). Images of one group (N,) are one unit, so that
+    copies of one photograph do not count as several.
+    """
+    import numpy as np
+
+    pairs = 2 * targets.astype(np.int64) + predicted
+    counts = np.stack([(pairs == cell).sum((1, 2)) for cell in range(4)], axis=1)  # (N, 4)
+    if groups is not None:
+        _, unit = np.unique(groups, return_inverse=True)
+        units = np.zeros((unit.max() + 1, 4), dtype=np.int64)
+        np.add.at(units, unit, counts)
+        counts = units
+    scores = {}
+    for measure, weights in RATIOS.items():
+        above, below = (counts @ np.array(each) for each in weights)
+        value = ratio(measure, counts.sum(0).tolist())
+        mean = below.mean() or 1.0
+        scores[measure] = value + (above - value * below) / mean
+    return scores

@@ -16,6 +16,7 @@ from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import rule
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.quantities import (
     KNOWN,
     MORE,
@@ -101,7 +102,7 @@ def write_report(
         "question": plan["question"],
         "answer": [
             *winners.picked(comparison, [each["name"] for each in plan["variants"]]),
-            *comparison.conclusions(),
+            *conclusions(comparison),
         ],
         "claims": claims,
         "rule": rule(claims),

@@ -6,10 +6,8 @@ test set, and which seed trained the model; each function says which of the two 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from cnnbench import measures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,18 +52,37 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """The variance of a difference by its sources: what would be left of it with other numbers of seeds.
+
+    Of `num_images` images (0 where nothing is known image by image) it has `images` however many seeds there
+    are. With n seeds a side come (`mixed` + the sum of `seeds`) / n: what a seed does to single images, and
+    to a model as a whole, one entry a model.
+    """
+
+    images: float
+    num_images: int
+    mixed: float
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PairedTest:
-    """A difference a - b, its uncorrected 95 % interval, and the two-sided p-value of no difference."""
+    """A difference a - b, its uncorrected 95 % interval, and the two-sided p-value of no difference.
+
+    `noise` is None where seeds cannot matter or nothing is known of what they change.
+    """
 
     difference: float
     low: float
     high: float
     p_value: float
     method: str
+    noise: Noise | None = None
 
     def turned(self) -> "PairedTest":
         """The same test of b - a."""
-        return PairedTest(0.0 - self.difference, 0.0 - self.high, 0.0 - self.low, self.p_value, self.method)
+        return replace(self, difference=0.0 - self.difference, low=0.0 - self.high, high=0.0 - self.low)
 
 
 def mean_interval(values: "Values", *, within: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
@@ -133,7 +150,8 @@ def compare_predictions(
         return mcnemar(a[0], b[0]) if a.dtype == b.dtype == bool else _compare_over_images(a[0], b[0])
     per_image = a.mean(axis=0) - b.mean(axis=0)
     parts = [_image_noise(per_image), *_seed_noise(a, b, fixed_a, fixed_b)]
-    return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
+    test = _t_test(float(per_image.mean()), parts, (-1.0, 1.0), "t test over images and seeds")
+    return replace(test, noise=_sources([Scored(a, b, fixed_a, fixed_b)], [per_image]))
 
 
 @dataclass(frozen=True)
@@ -163,7 +181,9 @@ def compare_gains(one: Scored, other: Scored, *, same_images: bool) -> PairedTes
     method, difference = f"t test of two gains over {counted}", float(gain.mean() - less.mean())
     if not noise and min(len(gain), len(less)) == 1:  # which says nothing about noise
         return PairedTest(difference, -2.0, 2.0, 1.0, method)
-    return _t_test(difference, images + noise, (-2.0, 2.0), method)
+    test = _t_test(difference, images + noise, (-2.0, 2.0), method)
+    per_image = [gain - less] if same_images else [gain, less]
+    return replace(test, noise=_sources([one, other], per_image) if noise else None)
 
 
 def _gain(pair: Scored) -> "tuple[NDArray[Any], list[tuple[float, int]] | None]":
@@ -239,6 +259,33 @@ def _seed_noise(a: "Scores", b: "Scores", fixed_a: bool, fixed_b: bool) -> list[
     return _mean_noise(a.mean(axis=1), b.mean(axis=1))
 
 
+def _sources(pairs: Sequence[Scored], per_image: "Sequence[NDArray[Any]]") -> Noise | None:
+    """The noise of what was measured of these pairs, the difference (N,) of each set of images given.
+
+    What a seed does to single images is what the variance over seeds leaves, image by image, beyond that of
+    the model as a whole. A model of one seed is lent the variances of its partner.
+    """
+    images, mixed = sum(_image_noise(each)[0] for each in per_image), 0.0
+    seeds: list[float] = []
+    for pair in pairs:
+        sides = [scores for scores, fixed in ((pair.a, pair.fixed_a), (pair.b, pair.fixed_b)) if not fixed]
+        several = [scores for scores in sides if len(scores) > 1]
+        if sides and not several:
+            return None
+        for scores in sides:
+            whole, single = _spread_of_seeds(scores if len(scores) > 1 else several[0])
+            seeds.append(whole)
+            mixed += single / scores.shape[1]
+            images -= single / scores.shape[1] / len(scores)
+    return Noise(max(images, 0.0), min(map(len, per_image)), mixed, tuple(seeds)) if seeds else None
+
+
+def _spread_of_seeds(scores: "Scores") -> tuple[float, float]:
+    """Variance over seeds of the mean score, and the mean over images of what each varies beyond that."""
+    whole = float(scores.mean(axis=1).var(ddof=1))
+    return whole, max(float(scores.var(axis=0, ddof=1).mean()) - whole, 0.0)
+
+
 def compare_gains_of_means(one: "tuple[Values, Values]", other: "tuple[Values, Values]") -> PairedTest:
     """Tests (a - b) of `one` minus (a - b) of `other`, measured once per seed: training noise only.
 
@@ -248,7 +295,9 @@ def compare_gains_of_means(one: "tuple[Values, Values]", other: "tuple[Values, V
 
     (a, b), (c, d) = (tuple(np.asarray(side, dtype=float) for side in pair) for pair in (one, other))
     difference = float(a.mean() - b.mean() - (c.mean() - d.mean()))
-    return _welch(difference, _mean_noise(a, b) + _mean_noise(c, d), "Welch t test of two gains over seeds")
+    parts = _mean_noise(a, b) + _mean_noise(c, d)
+    seeds = (*_spreads(a, b), *_spreads(c, d))
+    return _welch(difference, parts, seeds, "Welch t test of two gains over seeds")
 
 
 def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
@@ -259,14 +308,24 @@ def compare_means(values_a: "Values", values_b: "Values") -> PairedTest:
     import numpy as np
 
     a, b = np.asarray(values_a, dtype=float), np.asarray(values_b, dtype=float)
-    return _welch(float(a.mean() - b.mean()), _mean_noise(a, b), "Welch t test over seeds")
+    return _welch(float(a.mean() - b.mean()), _mean_noise(a, b), _spreads(a, b), "Welch t test over seeds")
 
 
-def _welch(difference: float, parts: list[tuple[float, int]], method: str) -> PairedTest:
+def _spreads(a: "NDArray[Any]", b: "NDArray[Any]") -> tuple[float, float]:
+    """The variance between seeds of each side; a single run is lent the other's."""
+    several = a if len(a) > 1 else b
+    first, second = (float((side if len(side) > 1 else several).var(ddof=1)) for side in (a, b))
+    return first, second
+
+
+def _welch(
+    difference: float, parts: list[tuple[float, int]], seeds: tuple[float, ...], method: str
+) -> PairedTest:
     if not any(variance for variance, _ in parts):
         # seeds that tie show no noise, but not that there is none: nothing can be told apart
         return PairedTest(difference, -math.inf, math.inf, 1.0, method)
-    return _t_test(difference, parts, (-math.inf, math.inf), method)
+    test = _t_test(difference, parts, (-math.inf, math.inf), method)
+    return replace(test, noise=Noise(0.0, 0, 0.0, seeds))
 
 
 def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]") -> list[tuple[float, int]]:
@@ -301,36 +360,6 @@ def _t_test(
     return PairedTest(
         difference, max(difference - half, bounds[0]), min(difference + half, bounds[1]), p_value, method
     )
-
-
-def scores_of_masks(
-    predicted: "NDArray[np.integer[Any]]",
-    targets: "NDArray[np.integer[Any]]",
-    groups: "NDArray[np.integer[Any]] | None" = None,
-) -> "dict[str, NDArray[np.float64]]":
-    """For each measure of masks (N, H, W) a value (N,) for each image, whose mean is that over all pixels.
-
-    A measure over all pixels is a ratio R = sum(a) / sum(b) of counts of images. The value of an image is
-    R + (a - R b) / mean(b): what is left of the ratio to first order, by which ratios are tested like means
-    (linearization; Cochran 1977, "Sampling Techniques", 6.4). Images of one group (N,) are one unit, so that
-    copies of one photograph do not count as several.
-    """
-    import numpy as np
-
-    pairs = 2 * targets.astype(np.int64) + predicted
-    counts = np.stack([(pairs == cell).sum((1, 2)) for cell in range(4)], axis=1)  # (N, 4)
-    if groups is not None:
-        _, unit = np.unique(groups, return_inverse=True)
-        units = np.zeros((unit.max() + 1, 4), dtype=np.int64)
-        np.add.at(units, unit, counts)
-        counts = units
-    scores = {}
-    for measure, weights in measures.RATIOS.items():
-        above, below = (counts @ np.array(each) for each in weights)
-        value = measures.ratio(measure, counts.sum(0).tolist())
-        mean = below.mean() or 1.0
-        scores[measure] = value + (above - value * below) / mean
-    return scores
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

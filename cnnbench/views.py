@@ -12,6 +12,7 @@ from cnnbench.comparison import Comparison
 from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import Judgement
 from cnnbench.comparison.comparison import INCOMPARABLE, Cost, times_compare
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS
@@ -39,7 +40,7 @@ def show_comparison(comparison: Comparison) -> None:
     if left_out:
         notes.append(f"No room here for {', '.join(left_out)}: see --format markdown, or widen the terminal.")
     console.print_lines([note for note in notes if note])
-    sentences = [*comparison.conclusions(), *comparison.all_problems()]
+    sentences = [*conclusions(comparison), *comparison.all_problems()]
     console.print_lines([f"- {sentence}" for sentence in sentences])
 
 

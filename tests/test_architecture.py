@@ -16,7 +16,7 @@ FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "measures",
     "models data metrics statistics precision memory threads muon optimizers schedules",
-    "tasks features",
+    "tasks features seeds_needed",
     "probes signals training together inference runs decisions matching trained",
     "analyses comparison console checks",
     "job joint_job report publish plan running bench prediction live",
@@ -48,8 +48,8 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "measures "
-    "statistics runs decisions matching comparison console report publish running arguments interrupts "
+    "measures statistics seeds_needed "
+    "runs decisions matching comparison console report publish running arguments interrupts "
     "listing views commands cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}

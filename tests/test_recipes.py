@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cnnbench.comparison import compare, formats
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.matching import solve
 from cnnbench.models import build_model
 from cnnbench.models.summary import check_limits, summarize_config
@@ -135,7 +136,7 @@ def test_a_search_from_recipe_to_comparison(tmp_path: Path, judged_on: str, metr
     assert outcome.comparison.metric.name == metric
     again = compare([outcome.directory])
     assert (again.metric.name, again.judged_on) == (metric, judged_on)
-    assert again.conclusions() == outcome.comparison.conclusions()
+    assert conclusions(again) == conclusions(outcome.comparison)
     assert len(outcome.picked) == 1
     row = formats.to_rows(again)[0]
     assert (row["test_accuracy"]["mean"] is None) is (judged_on == "val")

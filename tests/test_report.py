@@ -19,6 +19,7 @@ from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.analyses.stability import Stability
 from cnnbench.comparison import compare
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.data.datasets import Datasets
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.report import _shared, command_of, markdown_text, write_report
@@ -125,7 +126,7 @@ def test_the_sections_stand_in_order(directory: Path) -> None:
 
 def test_the_answer_is_what_the_comparison_concludes(directory: Path) -> None:
     text = report(directory, {"narrow": [50, 52], "wide": [90, 91]})
-    for sentence in compare([directory]).conclusions():
+    for sentence in conclusions(compare([directory])):
         assert f"- {markdown_text(sentence)}\n" in text
 
 

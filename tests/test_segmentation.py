@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from cnnbench.comparison import compare
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.formats import to_csv, to_rows
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
@@ -101,7 +102,7 @@ def test_iou_leads_the_comparison(outcome: Reported) -> None:
     assert comparison.metric.name == "test_iou"
     (pair,) = comparison.pairs
     assert pair.test.method == "paired t test over images, image noise only"
-    assert "Highest test IoU" in comparison.conclusions()[0]
+    assert "Highest test IoU" in conclusions(comparison)[0]
     row, _ = to_rows(comparison)
     assert row["test_dice"]["mean"] == pytest.approx(
         2 * row["test_iou"]["mean"] / (1 + row["test_iou"]["mean"])

@@ -16,12 +16,10 @@ from cnnbench.statistics import (
     compare_means,
     compare_predictions,
     holm,
-    image_interval,
     is_steady,
     mcnemar,
     mean_interval,
     pareto_front,
-    scores_of_masks,
 )
 
 
@@ -321,60 +319,6 @@ def test_holm(p_values: list[float], adjusted: list[float]) -> None:
     assert holm(p_values) == pytest.approx(adjusted)
 
 
-def masks(seed: int, num_images: int = 40, wrong: float = 0.1) -> tuple[Any, Any]:
-    """Predictions and targets (N, 8, 8) whose images have from no to many pixels of class 1."""
-    rng = np.random.default_rng(0)
-    targets = (rng.random((num_images, 8, 8)) < rng.random((num_images, 1, 1)) / 2).astype(np.uint8)
-    mistakes = np.random.default_rng(seed).random(targets.shape) < wrong
-    return np.where(mistakes, 1 - targets, targets), targets
-
-
-def test_the_mean_score_of_masks_is_the_measure_over_all_pixels() -> None:
-    from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
-
-    predicted, targets = masks(1)
-    scores = scores_of_masks(predicted, targets)
-    for measure, theirs in (
-        ("iou", jaccard_score), ("dice", f1_score), ("accuracy", accuracy_score),
-        ("precision", precision_score), ("recall", recall_score),
-    ):  # fmt: skip
-        assert scores[measure].shape == (40,)
-        assert scores[measure].mean() == pytest.approx(theirs(targets.ravel(), predicted.ravel()))
-
-
-def test_the_spread_of_scores_is_that_of_the_bootstrap() -> None:
-    """The interval from linearized scores against resampling images and computing IoU anew."""
-    predicted, targets = masks(1, num_images=200)
-    scores = scores_of_masks(predicted, targets)["iou"]
-    both = (predicted & targets).sum((1, 2))
-    either = (predicted | targets).sum((1, 2))
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, 200, (4000, 200))
-    resampled = both[drawn].sum(1) / either[drawn].sum(1)
-    assert scores.std(ddof=1) / math.sqrt(200) == pytest.approx(resampled.std(), rel=0.05)
-    interval = image_interval(scores)
-    assert interval.low == pytest.approx(np.quantile(resampled, 0.025), abs=0.005)
-    assert interval.high == pytest.approx(np.quantile(resampled, 0.975), abs=0.005)
-
-
-def test_copies_of_one_photograph_count_as_one() -> None:
-    predicted, targets = masks(1, num_images=10)
-    once = scores_of_masks(predicted, targets)["iou"]
-    copied = scores_of_masks(
-        np.repeat(predicted, 3, axis=0), np.repeat(targets, 3, axis=0), np.repeat(np.arange(10), 3)
-    )["iou"]
-    assert copied == pytest.approx(once)
-    naive = scores_of_masks(np.repeat(predicted, 3, axis=0), np.repeat(targets, 3, axis=0))["iou"]
-    wide, narrow = image_interval(copied), image_interval(naive)
-    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(("predicted", "value"), [(0, 1.0), (1, 0.0)], ids=["found empty", "found full"])
-def test_scores_of_empty_masks(predicted: int, value: float) -> None:
-    empty = np.zeros((3, 4, 4), dtype=np.uint8)
-    assert scores_of_masks(empty + np.uint8(predicted), empty)["iou"].tolist() == [value] * 3
-
-
 def test_scores_are_tested_in_pairs() -> None:
     from scipy import stats
 
@@ -432,3 +376,42 @@ def test_seeds_that_tie_show_no_difference() -> None:
 )
 def test_pareto_front(costs: list[float], values: list[float], front: list[int]) -> None:
     assert pareto_front(costs, values) == front
+
+
+def test_the_sources_of_noise_by_hand() -> None:
+    """Seeds as a whole: 0 and 1/32; single images: 1/4 and 3/32, of 4 images; nothing is left for images."""
+    a = np.array([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=bool)
+    b = np.array([[0, 0, 0, 0], [1, 0, 0, 0]], dtype=bool)
+    noise = compare_predictions(a, b).noise
+    assert noise is not None
+    assert (noise.images, noise.num_images) == (0.0, 4)
+    assert noise.mixed == pytest.approx((1 / 4 + 3 / 32) / 4)
+    assert noise.seeds == pytest.approx((0, 1 / 32))
+    assert compare_predictions(a, b).turned().noise == noise
+
+
+def test_the_sources_of_noise_where_one_side_has_none() -> None:
+    rng = np.random.default_rng(0)
+    several, one = rng.random((3, 50)) < 0.8, rng.random((1, 50)) < 0.7
+    lent = compare_predictions(several, one).noise
+    assert lent is not None
+    assert lent.seeds == pytest.approx((several.mean(axis=1).var(ddof=1),) * 2)
+    fixed = compare_predictions(several, one, fixed_b=True).noise
+    assert fixed is not None
+    assert fixed.seeds == lent.seeds[:1]
+    assert fixed.mixed == pytest.approx(lent.mixed / 2)
+    assert compare_predictions(several, one, fixed_a=True, fixed_b=True).noise is None
+
+
+def test_the_noise_of_gains_has_four_models() -> None:
+    rng = np.random.default_rng(0)
+    one = Scored(rng.random((3, 60)) < 0.9, rng.random((3, 60)) < 0.8)
+    other = Scored(rng.random((2, 40)) < 0.7, rng.random((2, 40)) < 0.6)
+    noise = compare_gains(one, other, same_images=False).noise
+    assert noise is not None
+    spreads = [side.mean(axis=1).var(ddof=1) for side in (one.a, one.b, other.a, other.b)]
+    assert noise.seeds == pytest.approx(spreads)
+    assert noise.num_images == 40
+    means = compare_gains_of_means(([1.0, 2.0], [0.0, 4.0]), ([5.0], [1.0, 3.0])).noise
+    assert means is not None
+    assert means.seeds == pytest.approx((0.5, 8.0, 2.0, 2.0))

@@ -3,15 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from cnnbench.measures import scores_of_masks
 from cnnbench.runs import DamagedError, Run
-from cnnbench.statistics import (
-    PROPORTION,
-    Estimate,
-    binomial_interval,
-    image_interval,
-    mean_interval,
-    scores_of_masks,
-)
+from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, image_interval, mean_interval
 
 
 def accuracy_of(runs: Sequence[Run], measure: str = "accuracy", split: str = "test") -> Estimate | None:

@@ -13,6 +13,8 @@ from cnnbench.comparison.comparison import (
     times_compare,
 )
 from cnnbench.comparison.measurements import gain_of
+from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
+from cnnbench.comparison.outlook import to_tell
 from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import PairedTest
@@ -32,6 +34,7 @@ RULE_OF_GAINS = (
 RULE_OF_SINGLE = (
     "For these runs alone: some of them are one seed against one, and another seed may say otherwise."
 )
+TO_TELL = "; to tell: "
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def rule(judgements: Sequence[Judgement]) -> str:
     rules = [RULE]
     if any(each.of_gains for each in judgements):
         rules.append(RULE_OF_GAINS)
+    if any(TO_TELL in line for each in judgements for line in each.evidence):
+        rules.append(RULE_OF_SEEDS)
     if any(each.words != each.verdict for each in judgements):
         rules.append(RULE_OF_SINGLE)
     return " ".join(rules)
@@ -112,7 +117,8 @@ def _judge(
                 missing += 1
                 continue
             single = _is_single(comparison, one, other)
-            evidence.append(_written(comparison, f"{one} against {other}", test, p_adjusted, single))
+            line = _written(comparison, f"{one} against {other}", test, p_adjusted, single)
+            evidence.append(line + _outlook(test, p_adjusted, len(comparison.pairs)))
             if p_adjusted <= SIGNIFICANT:
                 is_gain = (test.difference > 0) == comparison.metric.higher_is_better
                 gains += is_gain
@@ -149,7 +155,14 @@ def _held_against(comparison: Comparison, gain: Four) -> tuple[str, int | None]:
     single = _is_single(comparison, a, b) or _is_single(comparison, c, d)
     larger = (found.test.difference > 0) == comparison.metric.higher_is_better
     sign = 0 if found.p_adjusted > SIGNIFICANT else 1 if larger else -1
-    return _written(comparison, what, found.test, found.p_adjusted, single), sign
+    outlook = _outlook(found.test, found.p_adjusted, len(comparison.gains))
+    return _written(comparison, what, found.test, found.p_adjusted, single) + outlook, sign
+
+
+def _outlook(test: PairedTest, p_adjusted: float, num_tests: int) -> str:
+    """What it would take to decide, where the test has not."""
+    needed = to_tell(test, num_tests) if p_adjusted > SIGNIFICANT else None
+    return f"{TO_TELL}{needed}" if needed else ""
 
 
 def _test(comparison: Comparison, one: str, other: str) -> tuple[PairedTest | None, float]:

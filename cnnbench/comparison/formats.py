@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnbench import files
 from cnnbench.comparison.comparison import Comparison, Row, Standing
+from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, written, written_estimate, written_interval
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate
@@ -128,7 +129,7 @@ def markdown_table(comparison: Comparison) -> str:
 def to_markdown(comparison: Comparison) -> str:
     """The table, what it allows to conclude, and the problems met, under headings of their own."""
     text = markdown_table(comparison)
-    parts = {"What this allows to say": comparison.conclusions(), "Problems": comparison.all_problems()}
+    parts = {"What this allows to say": conclusions(comparison), "Problems": comparison.all_problems()}
     for title, sentences in parts.items():
         if sentences:
             text += f"\n## {title}\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)

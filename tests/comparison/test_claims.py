@@ -8,7 +8,7 @@ from cnnbench.comparison.claims import judge, rule
 from cnnbench.comparison.comparison import Comparison, Gain, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.errors import CnnbenchError
-from cnnbench.statistics import Estimate, PairedTest
+from cnnbench.statistics import Estimate, Noise, PairedTest
 
 # variant a against the others: clearly better than b, clearly worse than c, like d
 PAIRS = {("a", "b"): (0.05, 0.001), ("c", "a"): (0.03, 0.04), ("a", "d"): (0.01, 0.2), ("b", "d"): (0.0, 1.0)}
@@ -57,6 +57,22 @@ def test_the_evidence_says_difference_interval_and_p() -> None:
         "a against c: −3.0 points (95 % interval, not corrected, −5.0 to −1.0; corrected p = 0.040)",
         "a against b: +5.0 points (95 % interval, not corrected, 3.0 to 7.0; corrected p = 0.001)",
     ]
+
+
+def test_what_is_undecided_says_how_many_seeds_would_decide() -> None:
+    """Two seed parts of 1 point each, 3.5 points: power is 0.89 with 3, for six pairs 0.80 with 4."""
+    noise = Noise(0.0, 0, 0.0, (1e-4, 1e-4))
+    test = PairedTest(0.035, -0.001, 0.071, 0.055, "test", noise)
+    pairs = [Pair("demo", "a", "b", test, p) for p in (0.055, 0.05)]
+    claim = {"text": "", "better": ["b"], "than": ["a"]}
+    (open_one,) = judge(replace(comparison(), pairs=pairs[:1]), [claim])
+    assert open_one.evidence[0].endswith("corrected p = 0.055); to tell: about 3 seeds each")
+    (of_six,) = judge(replace(comparison(), pairs=pairs[:1] * 6), [claim])
+    assert of_six.evidence[0].endswith("; to tell: about 4 seeds each")
+    assert "To tell: with so many seeds of each variant" in rule([open_one])
+    (decided,) = judge(replace(comparison(), pairs=pairs[1:]), [claim])
+    assert "to tell" not in decided.evidence[0]
+    assert "To tell" not in rule([decided])
 
 
 def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
