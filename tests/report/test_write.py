@@ -22,7 +22,9 @@ from cnnbench.comparison import compare
 from cnnbench.comparison.conclusions import conclusions
 from cnnbench.data.datasets import Datasets
 from cnnbench.recipe.config import JudgedOn
-from cnnbench.report import _shared, command_of, markdown_text, write_report
+from cnnbench.report import write_report
+from cnnbench.report.conditions import command_of
+from cnnbench.report.markup import markdown_text
 from cnnbench.runs import Run
 
 TARGETS = np.arange(100) % 4
@@ -233,14 +235,14 @@ def test_old_files_of_a_report_go_and_others_stay(directory: Path) -> None:
 
 def test_an_option_unset_in_a_variant_that_the_first_one_lacks() -> None:
     """A U-Net without an encoder beside a model that has no such option."""
-    shared = {"train": {"lr": 0.1}}
+    settings = {"train": {"lr": 0.1}}
     plan = {
         "variants": [
-            {"seeds": [0], "config": {"model": {"name": "mlp"}, **shared}},
-            {"seeds": [0], "config": {"model": {"name": "unet", "encoder": None}, **shared}},
+            {"seeds": [0], "config": {"model": {"name": "mlp"}, **settings}},
+            {"seeds": [0], "config": {"model": {"name": "unet", "encoder": None}, **settings}},
         ]
     }
-    assert [key for key, _ in _shared(plan).rows] == ["train.lr", "train.seeds"]
+    assert [key for key, _ in shared(plan).rows] == ["train.lr", "train.seeds"]
 
 
 def test_a_report_is_the_same_each_time(directory: Path) -> None:
