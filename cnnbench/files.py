@@ -1,5 +1,6 @@
 """Files that are either wholly there or not at all, and the order of their names."""
 
+import errno
 import os
 import re
 import tempfile
@@ -13,7 +14,7 @@ PARTIAL = ".partial-"
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -25,6 +26,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder with those above it, where it is not there yet.
+
+    Raises OSError; one of a kind that never asks for a missing folder above, since those are made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # what /proc says of itself
+        raise PermissionError(errno.EPERM, "no folder can be made there", str(path)) from error
 
 
 def write(path: Path, content: str | bytes) -> None:

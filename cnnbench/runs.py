@@ -180,7 +180,7 @@ class Run:
         """Holds the run for this process, a kill frees it; BusyError while another one holds it."""
         from filelock import FileLock, Timeout
 
-        self.path.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.path)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnbench.files import remove_partial, replacing, write
+from cnnbench.files import make_folder, remove_partial, replacing, write
 
 
 def listing(folder: Path) -> list[str]:
@@ -121,3 +121,16 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"file\.json"):
         write(path, "x")
     assert listing(tmp_path) == ["file.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that makes no folders")
+def test_a_place_where_no_folder_can_be_made() -> None:
+    for make in (make_folder, lambda path: write(path / "a.txt", "")):
+        with pytest.raises(PermissionError, match=r"no folder can be made there: '/proc/nowhere"):
+            make(Path("/proc/nowhere/at/all"))
+
+
+def test_folders_above_are_made(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()

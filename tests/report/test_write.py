@@ -23,7 +23,7 @@ from cnnbench.comparison.conclusions import conclusions
 from cnnbench.data.datasets import Datasets
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.report import write_report
-from cnnbench.report.conditions import command_of
+from cnnbench.report.conditions import command_of, shared
 from cnnbench.report.markup import markdown_text
 from cnnbench.runs import Run
 
