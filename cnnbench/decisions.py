@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnbench.recipe.defaults import with_defaults
-from cnnbench.runs import DamagedError, Run, differences
+from cnnbench.runs import DamagedError, Run
+from cnnbench.settings import differences
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import RunConfig

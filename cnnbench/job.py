@@ -22,7 +22,8 @@ from cnnbench.models import begin, build_model, fit_to, takes_bytes
 from cnnbench.models.summary import Summary, summarize
 from cnnbench.precision import Precision, choose_precision, device_name
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import Run, differences, encoder_weights
+from cnnbench.runs import Run, encoder_weights
+from cnnbench.settings import differences
 from cnnbench.tasks import Task, make_task
 from cnnbench.threads import threads_for
 from cnnbench.training import (

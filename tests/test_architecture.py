@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
-    "measures",
+    "measures settings",
     "models data metrics statistics precision memory threads muon optimizers schedules",
     "tasks features seeds_needed",
     "probes signals training together inference runs decisions matching trained",
@@ -48,7 +48,7 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "measures statistics seeds_needed "
+    "measures settings statistics seeds_needed "
     "runs decisions matching comparison console report publish running arguments interrupts "
     "listing views commands cli __init__ __main__"
 )

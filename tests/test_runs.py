@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cnnbench.runs import STATE_HEADER, BusyError, DamagedError, Run, differences, read_state
+from cnnbench.runs import STATE_HEADER, BusyError, DamagedError, Run, read_state
+from cnnbench.settings import differences
 
 HOLD = """
 import sys, time

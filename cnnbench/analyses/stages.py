@@ -14,7 +14,8 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.curves import values_by_epoch
 from cnnbench.analyses.rise import MIN_RISE, rise_of
-from cnnbench.runs import DamagedError, Run, choice_of_images, flatten
+from cnnbench.runs import DamagedError, Run
+from cnnbench.settings import choice_of_images, flatten
 from cnnbench.statistics import (
     PROPORTION,
     Estimate,

@@ -16,7 +16,7 @@ from cnnbench.comparison.measurements import (
     read_planned,
 )
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
-from cnnbench.runs import choice_of_images
+from cnnbench.settings import choice_of_images
 from cnnbench.statistics import (
     PROPORTION,
     Estimate,

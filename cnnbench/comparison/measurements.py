@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cnnbench.decisions import planned_settings
 from cnnbench.measures import scores_of_masks
 from cnnbench.recipe.defaults import with_defaults
-from cnnbench.runs import DamagedError, Run, differences, read_json
+from cnnbench.runs import DamagedError, Run, read_json
+from cnnbench.settings import differences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnbench.report.tables import DASH, TextTable
-from cnnbench.runs import flatten
+from cnnbench.settings import flatten
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Subject

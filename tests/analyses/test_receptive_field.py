@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from cnnbench.analyses.base import Figure, Subject, Table
-from cnnbench.analyses.receptive_field import ReceptiveField, contributions_of, effective_side
+from cnnbench.analyses.effective_field import contributions_of, effective_side
+from cnnbench.analyses.receptive_field import ReceptiveField
 from cnnbench.models.receptive_field import last_feature_layer, receptive_fields
 from cnnbench.runs import Run
 
