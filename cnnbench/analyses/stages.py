@@ -3,72 +3,21 @@
 All of it is judged by validation; test accuracy is shown for the last recipe only, whose question it answers.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import values_by_epoch
-from cnnbench.analyses.rise import MIN_RISE, rise_of
-from cnnbench.runs import DamagedError, Run
-from cnnbench.settings import choice_of_images, flatten
-from cnnbench.statistics import (
-    PROPORTION,
-    Estimate,
-    PairedTest,
-    binomial_interval,
-    compare_predictions,
-    holm,
-    mean_interval,
-)
+from cnnbench.analyses.rise import MIN_RISE
+from cnnbench.analyses.stage_entries import Entry, are_twins, entries_of, paired_test
+from cnnbench.statistics import Estimate, holm
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure as MplFigure
-    from numpy.typing import NDArray
 
 SIGNIFICANT = 0.05
-LONGEST = 160  # characters of a configuration in the table
-# what makes one network of a family another one
-NETWORK = (
-    "model.stem", "model.stem_pool", "model.widths", "model.blocks", "model.depth", "model.widen_factor",
-    "model.activation",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One variant of one stage; accuracies are shares, `correct` (num_seeds, N) on the validation images."""
-
-    stage: str
-    variant: str
-    number: int  # of the stage, counted from 0
-    differs: str
-    taken: bool
-    is_last: bool
-    num_params: int | None
-    macs: int | None
-    val: Estimate
-    train: float | None
-    test: float | None
-    images: "tuple[str, bytes] | None"
-    correct: "NDArray[np.bool_] | None"
-    rises: Sequence[float]
-    num_overfit: int
-    sources: Sequence[str] = ()  # the runs that these are, or were taken over from
-
-    @property
-    def name(self) -> str:
-        return f"{self.stage}: {self.variant}"
-
-    @property
-    def gap(self) -> float | None:
-        """Train minus validation accuracy in points."""
-        return None if self.train is None else 100 * (self.train - self.val.mean)
 
 
 class Stages(Analysis):
@@ -76,7 +25,7 @@ class Stages(Analysis):
 
     def analyse(self, subject: Subject) -> Iterator[Figure | Table]:
         """Yields a picture and a table of all variants, and a table of the tested differences."""
-        entries = list(_entries(subject))
+        entries = list(entries_of(subject))
         if not entries:
             return
         yield Figure(
@@ -91,124 +40,12 @@ class Stages(Analysis):
         yield _differences(entries)
 
 
-def _entries(subject: Subject) -> Iterator[_Entry]:
-    stages = [(stage.subject, stage.taken) for stage in subject.stages]
-    for number, (each, taken) in enumerate([*stages, (subject, ())]):
-        runs = {name: trained for name, trained in each.trained().items() if trained}
-        configs = {name: trained[0].config() for name, trained in runs.items()}
-        differing = _differing(configs)
-        for name, trained in runs.items():
-            entry = _entry(
-                each.recipe, name, number, trained, differing[name], name in taken, each is subject
-            )
-            if entry is not None:
-                yield entry
-
-
-def _entry(
-    stage: str, variant: str, number: int, runs: Sequence[Run], differs: str, taken: bool, is_last: bool
-) -> _Entry | None:
-    """None where no run has a validation accuracy, or where that is of the pixels of masks."""
-    results = [run.result() or {} for run in runs]
-    val = _metric(results, "val_accuracy")
-    if not val or _metric(results, "val_iou"):
-        return None
-    images, correct = _predictions(runs)
-    rises = [
-        rise
-        for run in runs
-        if (rise := rise_of(values_by_epoch(run, "train_loss"), values_by_epoch(run, "val_loss")))
-    ]
-    estimate = mean_interval(val, within=PROPORTION)
-    if len(val) == 1 and correct is not None:
-        estimate = binomial_interval(int(correct.sum()), correct.shape[1])
-    train, test = _metric(results, "train_accuracy"), _metric(results, "test_accuracy")
-    return _Entry(
-        stage=stage,
-        variant=variant,
-        number=number,
-        differs=differs,
-        taken=taken,
-        is_last=is_last,
-        num_params=results[0].get("num_params"),
-        macs=results[0].get("macs"),
-        val=estimate,
-        train=fmean(train) if train else None,
-        test=fmean(test) if test and is_last else None,
-        images=images,
-        correct=correct,
-        rises=[rise.share for rise in rises],
-        num_overfit=sum(rise.overfits for rise in rises),
-        sources=[
-            str(result.get("taken_from") or f"{stage}/{variant}/seed{run.seed}")
-            for run, result in zip(runs, results, strict=True)
-        ],
-    )
-
-
-def _metric(results: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [value for result in results if (value := result["metrics"].get(name)) is not None]
-
-
-def _predictions(runs: Sequence[Run]) -> "tuple[tuple[str, bytes] | None, NDArray[np.bool_] | None]":
-    """What says that validation images are the same ones, and where each seed was right about them."""
-    import numpy as np
-
-    correct, images = [], set()
-    for run in runs:
-        try:
-            arrays = run.predictions()
-        except DamagedError:
-            return None, None
-        targets = arrays["val_targets"].astype(np.int64)
-        images.add((choice_of_images(run.config()), targets.tobytes()))
-        correct.append(arrays["val_predictions"] == targets)
-    return (images.pop(), np.stack(correct)) if len(images) == 1 else (None, None)
-
-
-def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """For each variant of a recipe, in words, its network, and the settings in which its variants differ."""
-    flat = {
-        name: flatten({key: config[key] for key in ("data", "model", "train")})
-        for name, config in configs.items()
-    }
-    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
-    different = [
-        key for key in keys if len({json.dumps(settings.get(key)) for settings in flat.values()}) > 1
-    ]
-    network = [key for key in NETWORK if key in keys]  # within one stage alike, over all of them not
-    different = [*network, *(key for key in different if key not in network)]
-    return {
-        name: plots.elide(
-            ", ".join(
-                f"{_short(key)} = {_written(settings[key])}"
-                for key in different
-                if settings.get(key) is not None
-            ),
-            LONGEST,
-        )
-        for name, settings in flat.items()
-    }
-
-
-def _short(key: str) -> str:
-    """`model.widths` as `widths`, `train.optimizer.name` as `optimizer`."""
-    return key.partition(".")[2].removesuffix(".name")
-
-
-def _written(value: Any) -> str:
-    """A setting in short: of units with options only their names."""
-    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
-        return ", ".join(str(each.get("name")) for each in value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _best(entries: Sequence[_Entry]) -> _Entry:
+def _best(entries: Sequence[Entry]) -> Entry:
     """The best mean; of equal ones the one with fewer multiply-adds."""
     return max(entries, key=lambda entry: (entry.val.mean, -(entry.macs or 0)))
 
 
-def _table(entries: Sequence[_Entry]) -> Table:
+def _table(entries: Sequence[Entry]) -> Table:
     best = _best(entries)
     final = _best([entry for entry in entries if entry.is_last]) if any(e.is_last for e in entries) else None
     rows: list[list[Cell]] = [
@@ -246,7 +83,7 @@ def _table(entries: Sequence[_Entry]) -> Table:
     )  # fmt: skip
 
 
-def _marks(entry: _Entry, best: _Entry, final: _Entry | None) -> Iterator[str]:
+def _marks(entry: Entry, best: Entry, final: Entry | None) -> Iterator[str]:
     """What became of a variant: carried on to the next stage, best of the last one, best of all."""
     if entry.taken:
         yield "taken"
@@ -267,11 +104,11 @@ def _interval(estimate: Estimate) -> str | None:
     return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
 
 
-def _verdict(entries: Sequence[_Entry]) -> str:
+def _verdict(entries: Sequence[Entry]) -> str:
     """Which one is best, and which others cannot be told apart from it."""
     best = _best(entries)
     others = [entry for entry in entries if entry is not best]
-    tests = {entry.name: _test(best, entry) for entry in others}
+    tests = {entry.name: paired_test(best, entry) for entry in others}
     tested = [name for name, test in tests.items() if test is not None]
     adjusted = holm([test.p_value for test in tests.values() if test is not None])
     tied = [name for name, p_value in zip(tested, adjusted, strict=True) if p_value > SIGNIFICANT]
@@ -280,7 +117,7 @@ def _verdict(entries: Sequence[_Entry]) -> str:
         said += f" Not to be told apart from it (corrected for {len(tested)} pairs): {', '.join(tied)}."
     elif tested:
         said += f" It is better than each of the other {len(tested)} (corrected for as many pairs)."
-    twins = [entry.name for entry in others if _are_twins(best, entry)]
+    twins = [entry.name for entry in others if are_twins(best, entry)]
     if twins:
         said += f" The same runs: {', '.join(twins)}."
     if untested := [name for name, test in tests.items() if test is None and name not in twins]:
@@ -288,7 +125,7 @@ def _verdict(entries: Sequence[_Entry]) -> str:
     return said
 
 
-def _overfitting(entries: Sequence[_Entry]) -> str:
+def _overfitting(entries: Sequence[Entry]) -> str:
     """The signs of overfitting in numbers."""
     judged = [entry for entry in entries if entry.rises]
     found = [entry for entry in judged if 2 * entry.num_overfit > len(entry.rises)]
@@ -314,31 +151,15 @@ def _overfitting(entries: Sequence[_Entry]) -> str:
     return said.strip()
 
 
-def _gap(entry: _Entry) -> float:
+def _gap(entry: Entry) -> float:
     return entry.gap if entry.gap is not None else 0.0
 
 
-def _test(one: _Entry, other: _Entry) -> PairedTest | None:
-    """The paired test of one - other; None where they had other validation images, or are the same runs."""
-    if one.correct is None or other.correct is None or one.images != other.images or _are_twins(one, other):
-        return None
-    return compare_predictions(one.correct, other.correct)
-
-
-def _are_twins(one: _Entry, other: _Entry) -> bool:
-    """Whether these are the very same runs, which stand in two stages."""
-    import numpy as np
-
-    if one.correct is None or other.correct is None:
-        return False
-    return one.sources == other.sources and np.array_equal(one.correct, other.correct)
-
-
-def _differences(entries: Sequence[_Entry]) -> Table:
+def _differences(entries: Sequence[Entry]) -> Table:
     """Within each stage the best against the others, and what was taken of each against the next."""
-    pairs: list[tuple[str, _Entry, _Entry]] = []
+    pairs: list[tuple[str, Entry, Entry]] = []
     numbers = sorted({entry.number for entry in entries})
-    carried: list[_Entry] = []
+    carried: list[Entry] = []
     for number in numbers:
         stage = [entry for entry in entries if entry.number == number]
         best = _best(stage)
@@ -347,13 +168,13 @@ def _differences(entries: Sequence[_Entry]) -> Table:
     pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
-    tests = [_test(one, other) for _, one, other in pairs]
+    tests = [paired_test(one, other) for _, one, other in pairs]
     adjusted = iter(holm([test.p_value for test in tests if test is not None]))
     rows: list[list[Cell]] = []
     num_real = 0
     for (kind, one, other), test in zip(pairs, tests, strict=True):
         if test is None:
-            why = "the same runs" if _are_twins(one, other) else "not tested: other validation images"
+            why = "the same runs" if are_twins(one, other) else "not tested: other validation images"
             rows.append([kind, one.name, other.name, None, None, None, why])
             continue
         p_value = next(adjusted)
@@ -383,7 +204,7 @@ def _differences(entries: Sequence[_Entry]) -> Table:
     )
 
 
-def _draw(entries: Sequence[_Entry]) -> "MplFigure":
+def _draw(entries: Sequence[Entry]) -> "MplFigure":
     best_of_last = _best([entry for entry in entries if entry.number == entries[-1].number])
     figure, (axes,) = plots.new_figure(height=max(2.4, 1.2 + 0.34 * len(entries)))
     plots.label_axes(axes, "accuracy (%)", "")
