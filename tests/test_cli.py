@@ -292,7 +292,7 @@ def test_a_report_needs_finished_runs(cnnbench: Command, tmp_path: Path) -> None
     done = cnnbench("report", file, "--runs", tmp_path / "runs")
     assert_one_message(done)
     assert "no finished run of these settings in" in done.err
-    assert "train it first with the same --set" in done.err
+    assert "train it first (cnnbench recipe " in done.err
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -183,6 +183,7 @@ def command(recipe: Recipe, runs_dir: Path) -> str:
     """What to type to run a recipe in the form that is asked of it."""
     words = ["cnnbench", "recipe", recipe.path.as_posix()]
     words += ["--quick"] * recipe.quick
+    words += [word for text in recipe.overrides for word in ("--set", text)]
     words += ["--seeds", str(recipe.num_seeds)] if recipe.num_seeds else []
     words += [word for name in recipe.only for word in ("--only", name)]
     words += ["--runs", str(runs_dir)] if runs_dir != Path("runs") else []

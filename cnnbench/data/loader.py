@@ -86,11 +86,12 @@ class Loader:
         for step in range(self.num_train_steps):
             chosen = slice(step * self.batch_size, (step + 1) * self.batch_size)
             images, targets = train.gather(order[chosen])
-            generator = _generator(seed, epoch, step + 1)
-            if self.dataset.task == "segmentation":
-                images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
-            else:
-                images = self.augment(images, generator, turns[chosen])
+            if self.augment.transforms:  # else nothing is drawn, and to make a generator takes its time too
+                generator = _generator(seed, epoch, step + 1)
+                if self.dataset.task == "segmentation":
+                    images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
+                else:
+                    images = self.augment(images, generator, turns[chosen])
             yield self.normalize(images, size), targets
 
     def begin_inputs(self, seed: int) -> Tensor:

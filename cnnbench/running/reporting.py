@@ -44,8 +44,8 @@ def report_recipe(
     found = solved_runs(recipe, runs_dir)
     if not any(is_complete(run, config.model_dump(mode="json")) for run, config in found):
         raise CnnbenchError(
-            f"{recipe.path}: no finished run of these settings in {directory}; train it first with the same "
-            f"--set, --seeds and --quick ({to_run(recipe, runs_dir)})"
+            f"{recipe.path}: no finished run of these settings in {directory}; train it first "
+            f"({to_run(recipe, runs_dir)})"
         )
     datasets = Datasets(data_root(data_dir), recipe.plugins)
     write_plan(recipe, directory, command, skipped_before(directory))
