@@ -6,8 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnbench.comparison import compare
-    from cnnbench.comparison.conclusions import conclusions
+    from cnnbench.comparison import compare, conclusions
     from cnnbench.prediction import predict
     from cnnbench.recipe import load_recipe
     from cnnbench.running import run_recipe
@@ -16,7 +15,7 @@ __all__ = ["compare", "conclusions", "load_recipe", "predict", "run_recipe"]
 
 _HOMES = {
     "compare": "cnnbench.comparison",
-    "conclusions": "cnnbench.comparison.conclusions",
+    "conclusions": "cnnbench.comparison",
     "load_recipe": "cnnbench.recipe",
     "predict": "cnnbench.prediction",
     "run_recipe": "cnnbench.running",

@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def make_folder(path: Path) -> None:
     """Makes a folder with those above it, where it is not there yet.
 
-    Raises OSError; one of a kind that never asks for a missing folder above, since those are made.
+    Raises OSError, but never FileNotFoundError, which would read as if a folder above were missing.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -267,7 +267,7 @@ class Run:
         number = 1
         while (target := old / f"{self.variant}-{self.path.name}-{number}").exists():
             number += 1
-        target.mkdir(parents=True)
+        files.make_folder(target)
         for path in self.path.iterdir():
             if path.name != ".lock":
                 path.replace(target / path.name)

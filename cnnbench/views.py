@@ -10,11 +10,11 @@ from cnnbench import console
 from cnnbench.checks.results import CheckResult
 from cnnbench.comparison import Comparison
 from cnnbench.comparison.built_on import built_on
-from cnnbench.comparison.claims import Judgement
+from cnnbench.comparison.claims import Judgement, rule_of_seeds
 from cnnbench.comparison.comparison import INCOMPARABLE, Cost, times_compare
-from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.formats import legend, to_table
 from cnnbench.comparison.quantities import KNOWN
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.comparison.winners import COLUMNS
 from cnnbench.prediction.predictions import ClassPrediction, Predictions
 
@@ -62,6 +62,7 @@ def show_claims(claims: Sequence[Judgement]) -> None:
     for claim in claims:
         console.print_lines([f"- {claim.words.capitalize()}: {claim.claim}"])
         console.print_lines([f"    {sentence}" for sentence in claim.evidence])
+    console.print_lines(rule_of_seeds(claims))
 
 
 def show_checks(checks: Sequence[CheckResult]) -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions recipe",
     "measures settings",
-    "models data metrics statistics precision memory threads muon optimizers schedules",
+    "models data metrics statistics paired_tests precision memory threads muon optimizers schedules",
     "tasks features seeds_needed",
     "probes signals training together inference runs decisions matching trained",
     "analyses comparison console checks",
@@ -29,6 +29,7 @@ STAIRS = FLOORS[0].split()
 BESIDE = {
     "data": "memory",
     "muon": "precision",
+    "paired_tests": "statistics",
     "optimizers": "muon",
     "training": "probes",
     "together": "training",
@@ -48,7 +49,7 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "measures settings statistics seeds_needed "
+    "measures settings statistics paired_tests seeds_needed "
     "runs decisions matching comparison console report publish running arguments interrupts "
     "listing views commands cli __init__ __main__"
 )

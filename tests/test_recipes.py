@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cnnbench.comparison import compare, formats
-from cnnbench.comparison.conclusions import conclusions
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.matching import solve
 from cnnbench.models import build_model
 from cnnbench.models.summary import check_limits, summarize_config

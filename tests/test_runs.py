@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_file
 
 from cnnbench.runs import STATE_HEADER, BusyError, DamagedError, Run, read_state
-from cnnbench.settings import differences
 
 HOLD = """
 import sys, time
@@ -385,25 +384,3 @@ def test_old_runs_are_numbered(run: Run, tmp_path: Path) -> None:
             assert not (run.path / "config.json").exists()
     assert places == [tmp_path / ".old" / f"wide-seed7-{number}" for number in (1, 2, 3)]
     assert [json.loads((place / "config.json").read_text())["number"] for place in places] == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ({"train": {"epochs": 8}}, {"train": {"epochs": 10}}, ["train.epochs 8 → 10"]),
-        ({"a": 1, "b": 2}, {"b": 3}, ["a 1 → null", "b 2 → 3"]),
-        ({"model": {"name": "cnn"}}, {"model": {"name": "mlp"}}, ['model.name "cnn" → "mlp"']),
-        ({"widths": [8, 16]}, {"widths": [8, 32]}, ["widths [8, 16] → [8, 32]"]),
-        ({"lr": 1}, {"lr": 1.0}, []),
-        ({"x": {"a": 1, "b": 2}}, {"x": {"b": 2, "a": 1}}, []),
-        (
-            {"augment": [{"name": "Pad", "size": 36}, {"name": "Flip", "p": 0.5}]},
-            {"augment": [{"name": "Pad", "size": 34}, {"name": "Flip", "p": 0.5}]},
-            ["augment.Pad.size 36 → 34"],
-        ),
-        ({"augment": [{"name": "Pad"}, {"name": "Flip"}]}, {"augment": []}, ["augment Pad, Flip → none"]),
-    ],
-    ids=["number", "missing", "text", "list", "1 is 1.0", "order", "tables", "no tables"],
-)
-def test_differences(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
-    assert differences(old, new) == expected

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from cnnbench.comparison import compare
-from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.formats import to_csv, to_rows
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import load_recipe

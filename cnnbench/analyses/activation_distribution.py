@@ -24,8 +24,8 @@ from cnnbench.analyses.starting import declared_of
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.initialization import layer_weights
 from cnnbench.options import Count
+from cnnbench.paired_tests import compare_means
 from cnnbench.runs import DamagedError, Run
-from cnnbench.statistics import compare_means
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure

@@ -10,16 +10,10 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Subject
 from cnnbench.analyses.curves import values_by_epoch
 from cnnbench.analyses.rise import rise_of
+from cnnbench.paired_tests import PairedTest, compare_predictions
 from cnnbench.runs import DamagedError, Run
 from cnnbench.settings import choice_of_images, flatten
-from cnnbench.statistics import (
-    PROPORTION,
-    Estimate,
-    PairedTest,
-    binomial_interval,
-    compare_predictions,
-    mean_interval,
-)
+from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, mean_interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,12 +12,10 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.rise import MIN_RISE
 from cnnbench.analyses.stage_entries import Entry, are_twins, entries_of, paired_test
-from cnnbench.statistics import Estimate, holm
+from cnnbench.statistics import SIGNIFICANT, Estimate, holm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
-
-SIGNIFICANT = 0.05
 
 
 class Stages(Analysis):

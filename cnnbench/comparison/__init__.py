@@ -2,5 +2,6 @@
 
 from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.finished import compare
+from cnnbench.comparison.sentences import conclusions
 
-__all__ = ["Comparison", "Pair", "Row", "compare"]
+__all__ = ["Comparison", "Pair", "Row", "compare", "conclusions"]

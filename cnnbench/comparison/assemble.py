@@ -16,21 +16,16 @@ from cnnbench.comparison.measurements import (
     read_planned,
 )
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
-from cnnbench.settings import choice_of_images
-from cnnbench.statistics import (
-    PROPORTION,
-    Estimate,
+from cnnbench.paired_tests import (
     PairedTest,
     Scored,
-    binomial_interval,
     compare_gains,
     compare_gains_of_means,
     compare_means,
     compare_predictions,
-    holm,
-    image_interval,
-    mean_interval,
 )
+from cnnbench.settings import choice_of_images
+from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, holm, image_interval, mean_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from cnnbench.comparison.comparison import (
     INCOMPARABLE,
-    SIGNIFICANT,
     Comparison,
     Four,
     on_one_device,
@@ -14,10 +13,11 @@ from cnnbench.comparison.comparison import (
 )
 from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
-from cnnbench.comparison.outlook import to_tell
+from cnnbench.comparison.outlook import images_of, to_tell
 from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
-from cnnbench.statistics import PairedTest
+from cnnbench.paired_tests import PairedTest
+from cnnbench.statistics import SIGNIFICANT
 
 Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
 TIMES = ("train_seconds", "val_seconds", "latency_ms", "throughput")
@@ -91,11 +91,15 @@ def rule(judgements: Sequence[Judgement]) -> str:
     rules = [RULE]
     if any(each.of_gains for each in judgements):
         rules.append(RULE_OF_GAINS)
-    if any(TO_TELL in line for each in judgements for line in each.evidence):
-        rules.append(RULE_OF_SEEDS)
+    rules += rule_of_seeds(judgements)
     if any(each.words != each.verdict for each in judgements):
         rules.append(RULE_OF_SINGLE)
     return " ".join(rules)
+
+
+def rule_of_seeds(judgements: Sequence[Judgement]) -> list[str]:
+    """What the numbers of seeds mean, where there are any."""
+    return [RULE_OF_SEEDS] if any(TO_TELL in line for each in judgements for line in each.evidence) else []
 
 
 def _judge(
@@ -118,7 +122,7 @@ def _judge(
                 continue
             single = _is_single(comparison, one, other)
             line = _written(comparison, f"{one} against {other}", test, p_adjusted, single)
-            evidence.append(line + _outlook(test, p_adjusted, len(comparison.pairs)))
+            evidence.append(line + _outlook(comparison, test, p_adjusted, len(comparison.pairs)))
             if p_adjusted <= SIGNIFICANT:
                 is_gain = (test.difference > 0) == comparison.metric.higher_is_better
                 gains += is_gain
@@ -155,13 +159,15 @@ def _held_against(comparison: Comparison, gain: Four) -> tuple[str, int | None]:
     single = _is_single(comparison, a, b) or _is_single(comparison, c, d)
     larger = (found.test.difference > 0) == comparison.metric.higher_is_better
     sign = 0 if found.p_adjusted > SIGNIFICANT else 1 if larger else -1
-    outlook = _outlook(found.test, found.p_adjusted, len(comparison.gains))
+    outlook = _outlook(comparison, found.test, found.p_adjusted, len(comparison.gains))
     return _written(comparison, what, found.test, found.p_adjusted, single) + outlook, sign
 
 
-def _outlook(test: PairedTest, p_adjusted: float, num_tests: int) -> str:
+def _outlook(comparison: Comparison, test: PairedTest, p_adjusted: float, num_tests: int) -> str:
     """What it would take to decide, where the test has not."""
-    needed = to_tell(test, num_tests) if p_adjusted > SIGNIFICANT else None
+    if p_adjusted <= SIGNIFICANT:
+        return ""
+    needed = to_tell(test, num_tests, images_of(comparison.metric))
     return f"{TO_TELL}{needed}" if needed else ""
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from cnnbench.comparison.quantities import Quantity
-from cnnbench.statistics import Estimate, PairedTest, Point, is_steady
+from cnnbench.paired_tests import PairedTest
+from cnnbench.statistics import SIGNIFICANT, Estimate, Point, is_steady
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import JudgedOn
 
 Cost = Literal["num_params", "train_seconds", "macs", "latency_ms"]
 Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
-SIGNIFICANT = 0.05
 INCOMPARABLE = (
     "single runs, several machines, more or less other work on one, or seeds that took unequally long"
 )
@@ -58,9 +58,9 @@ class Row:
             raise ValueError(f"{self.variant} was not measured")
         return self.measured
 
-    def cost(self, name: str) -> float | None:
-        """What it costs: `macs`, or the mean of `train_seconds` over the seeds."""
-        value = getattr(self, name)
+    def cost(self, name: Cost) -> float | None:
+        """What it costs: the number itself, of an estimate its mean; None where it is not known."""
+        value: float | Estimate | None = getattr(self, name)
         return value.mean if isinstance(value, Estimate) else value
 
     def estimate(self, name: str) -> Estimate | None:

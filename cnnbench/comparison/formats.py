@@ -8,8 +8,8 @@ from typing import Any
 
 from cnnbench import files
 from cnnbench.comparison.comparison import Comparison, Row, Standing
-from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.quantities import KNOWN, MORE, Quantity, written, written_estimate, written_interval
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.errors import CnnbenchError
 from cnnbench.statistics import Estimate
 

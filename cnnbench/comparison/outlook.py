@@ -1,19 +1,40 @@
 """What it would take to tell apart what could not be told apart, in words."""
 
-from cnnbench.seeds_needed import MOST, limited_by_images, seeds_needed
-from cnnbench.statistics import PairedTest
+import math
 
+from cnnbench.comparison.quantities import Quantity
+from cnnbench.paired_tests import PairedTest
+from cnnbench.seeds_needed import MOST, limited_by_images, seeds_needed
+
+FAINT = 0.32  # p of a difference of one standard error: a smaller one is no basis for a plan
+ROUND = (*range(2, 11), 12, 15, 20, 25, 30, 40, 50, 60, 80, MOST)
+TOO_CLOSE = "too close to plan for"
 RULE = (
-    "To tell: with so many seeds of each variant four of five repetitions would find a difference as large "
-    "as the one measured, if it is real and the spread stays (power 80 %, p corrected for as many tests)."
+    "To tell: with about that many seeds of each variant, four of five repetitions of the whole experiment "
+    "would find the difference, if it is really as large as measured and seeds scatter as they did (power "
+    "80 %, p corrected for as many pairs, or gains held against others, as the recipe has). How large an "
+    "undecided difference is, is itself uncertain: that is a plan, and no promise. One that is smaller than "
+    "its standard error is too close to plan for."
 )
 
 
-def to_tell(test: PairedTest, num_tests: int) -> str | None:
-    """`about 9 seeds each`, or that seeds cannot do it; None where nothing differs or no noise is known."""
-    if test.noise is None or test.difference == 0:
+def to_tell(test: PairedTest, num_tests: int, images: str) -> str | None:
+    """`about 9 seeds each`, or that seeds cannot do it; None where nothing differs or no noise is known.
+
+    `images` is what they are called: "test images".
+    """
+    if test.noise is None or test.difference == 0 or not math.isfinite(test.p_value):
         return None
+    if test.p_value > FAINT:
+        return TOO_CLOSE
     if limited_by_images(test, num_tests):
-        return "more images (seeds cannot replace them)"
+        num_images = min(num for _, _, num in test.noise.images)
+        return f"impossible with these {num_images:,} {images}, however many seeds"
     needed = seeds_needed(test, num_tests)
-    return f"about {needed:.0f} seeds each" if needed <= MOST else f"more than {MOST} seeds each"
+    about = f"more than {MOST}" if needed > MOST else f"about {next(num for num in ROUND if num >= needed)}"
+    return f"{about} seeds{' each' * (len(test.noise.seeds) > 1)}"
+
+
+def images_of(metric: Quantity) -> str:
+    """`test images`, or of which split a quantity is."""
+    return {"test": "test images", "val": "validation images"}.get(metric.split or "", "images")

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
+from cnnbench import files
 from cnnbench.data.files import md5_of
 from cnnbench.errors import CnnbenchError
 
@@ -37,7 +38,7 @@ def fetch(
     if destination.is_file() and md5_of(destination) == md5:
         return  # before anything is written: the folder may be read-only
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(destination.parent)
         # two processes that want the same file: the second waits, then finds it done
         with FileLock(destination.with_name(destination.name + ".lock")):
             if destination.is_file() and md5_of(destination) == md5:

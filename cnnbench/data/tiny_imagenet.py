@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from cnnbench import files
 from cnnbench.data.base import Format, Source, Survey
 from cnnbench.data.decoded import Decoder, cache_folders
 from cnnbench.data.download import Progress, fetch
@@ -100,7 +101,7 @@ def download(root: Path, progress: Progress | None = None) -> None:
     if (root / FOLDER).exists():
         return  # the user's: it is surveyed as it is, and not touched
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        files.make_folder(root)
         with FileLock(root / f"{FOLDER}.lock"):
             if not (root / FOLDER).exists():
                 archive = root / f"{FOLDER}.zip"

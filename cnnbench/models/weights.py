@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import Tensor
 
+from cnnbench import files
 from cnnbench.errors import CnnbenchError
 
 TIMEOUT_SECONDS = 5.0  # to learn whether a server answers at all
@@ -93,7 +94,7 @@ def _download(published: Published) -> Path:
 
         return Path(hf_hub_download(published.repository, "model.safetensors"))
     target = Path(torch.hub.get_dir()) / "checkpoints" / published.files[0]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     prefix = target.stem.rpartition("-")[2]  # torchvision's files are named by the start of their SHA-256
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torch.hub sets none, and would wait for ever

@@ -96,7 +96,8 @@ def _settings(plan: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str],
     return flat, same, [key for key in keys if key not in same]
 
 
-def shared(plan: Mapping[str, Any]) -> TextTable:
+def table_of_shared(plan: Mapping[str, Any]) -> TextTable:
+    """The settings that all variants have in common."""
     flat, same, _ = _settings(plan)
     # unset in one variant and no option of the first one: nothing to tell
     rows = [[key, _setting(flat[0][key])] for key in same if key in flat[0]]
@@ -106,7 +107,7 @@ def shared(plan: Mapping[str, Any]) -> TextTable:
     return TextTable(["setting", "value"], rows, [False, False])
 
 
-def differences(plan: Mapping[str, Any]) -> TextTable:
+def table_of_differences(plan: Mapping[str, Any]) -> TextTable:
     """Variants by settings or the other way round, whichever is narrower."""
     flat, _, different = _settings(plan)
     names = [variant["name"] for variant in plan["variants"]]
@@ -125,7 +126,7 @@ def _at_a_time(device: "Mapping[str, Any]") -> str:
     return f"{seeds}, as one model" if seeds > 1 else str(device.get("at_a_time") or 1)
 
 
-def hardware(subject: "Subject") -> TextTable:
+def table_of_hardware(subject: "Subject") -> TextTable:
     """Where, how and when the runs were trained: a line for each combination of the first two."""
     found: dict[tuple[str, ...], list[str]] = {}
     for result in _run_results(subject):
@@ -149,7 +150,8 @@ def _period(days: Sequence[str]) -> str:
     return " to ".join(dict.fromkeys((known[0], known[-1]))) if known else DASH
 
 
-def versions(subject: "Subject") -> TextTable:
+def table_of_versions(subject: "Subject") -> TextTable:
+    """Of each package all versions that the runs were trained with."""
     found: dict[str, list[str]] = {}
     for result in _run_results(subject):
         for package, number in (result.get("versions") or {}).items():

@@ -12,8 +12,15 @@ from cnnbench.checks.results import RULE as RULE_OF_CHECKS
 from cnnbench.comparison import formats, winners
 from cnnbench.comparison.built_on import built_on
 from cnnbench.comparison.claims import rule
-from cnnbench.comparison.conclusions import conclusions
-from cnnbench.report.conditions import cautions, command_of, differences, hardware, shared, versions
+from cnnbench.comparison.sentences import conclusions
+from cnnbench.report.conditions import (
+    cautions,
+    command_of,
+    table_of_differences,
+    table_of_hardware,
+    table_of_shared,
+    table_of_versions,
+)
 from cnnbench.report.markup import render
 from cnnbench.report.tables import RESULTS, TextTable, as_csv, results, table_of
 
@@ -79,10 +86,10 @@ def write_report(
         "problems": _problems(comparison, subject),
         "stages": _stages(plan),
         "stage_rule": winners.RULE,
-        "shared": shared(plan),
-        "differences": differences(plan),
-        "hardware": hardware(subject),
-        "versions": versions(subject),
+        "shared": table_of_shared(plan),
+        "differences": table_of_differences(plan),
+        "hardware": table_of_hardware(subject),
+        "versions": table_of_versions(subject),
         "command": command_of(plan),
     }
     markdown, html = render(content)

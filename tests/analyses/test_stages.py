@@ -11,8 +11,9 @@ import pytest
 
 from cnnbench.analyses.base import Figure, Stage, Subject, Table
 from cnnbench.analyses.stages import Stages
+from cnnbench.paired_tests import compare_predictions
 from cnnbench.runs import Run
-from cnnbench.statistics import compare_predictions, holm
+from cnnbench.statistics import holm
 
 MakeRun = Callable[..., Run]
 NUM = 200

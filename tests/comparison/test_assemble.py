@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from cnnbench.comparison import Comparison, compare
-from cnnbench.comparison.conclusions import conclusions
 from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdown, to_rows, to_table
 from cnnbench.comparison.quantities import KNOWN, written
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.errors import CnnbenchError
 
 NUM_TEST, NUM_VAL = 1000, 100
@@ -193,8 +193,20 @@ def test_within_the_noise_the_cheaper_one_is_named(tmp_path: Path) -> None:
     sentence = conclusions(comparison)[1]
     assert " cannot be told apart from the best, " in sentence
     assert sentence.endswith("Take the cheaper one: small is the smallest (1,000 parameters).")
-    outlook = "To tell them from large, if the differences are as large as measured: "
-    assert conclusions(comparison)[2] == f"{outlook}more images (seeds cannot replace them) for small."
+
+
+def test_what_would_tell_the_tied_ones_apart(tmp_path: Path) -> None:
+    """One whose seeds scatter, one that gets other images right, one as good as equal."""
+    runs = RecipeRuns(tmp_path / "a").add("best", [915, 925, 920]).add("rough", [870, 918, 900])
+    runs.add("other", [900, 898, 899], hard_first=300).add("same", [921, 917, 921], hard_first=700)
+    comparison = compare([tmp_path])
+    assert [comparison.standing(row) for row in comparison.rows] == ["best", "tied", "tied", "tied"]
+    (said,) = [line for line in conclusions(comparison) if line.startswith("What it would take")]
+    assert said == (
+        "What it would take to tell from best (differences as measured, power 80 %, corrected for 6 pairs): "
+        "rough, about 20 seeds each; other, impossible with these 1,000 test images, however many seeds; "
+        "same, too close to plan for."
+    )
 
 
 def test_where_costs_speak_for_different_ones_both_are_named(tmp_path: Path) -> None:

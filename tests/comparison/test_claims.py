@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.comparison.claims import judge, rule
+from cnnbench.comparison.claims import judge, rule, rule_of_seeds
 from cnnbench.comparison.comparison import Comparison, Gain, Pair, Row
+from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.errors import CnnbenchError
-from cnnbench.statistics import Estimate, Noise, PairedTest
+from cnnbench.paired_tests import PairedTest, compare_means
+from cnnbench.seeds_needed import seeds_needed
+from cnnbench.statistics import Estimate
 
 # variant a against the others: clearly better than b, clearly worse than c, like d
 PAIRS = {("a", "b"): (0.05, 0.001), ("c", "a"): (0.03, 0.04), ("a", "d"): (0.01, 0.2), ("b", "d"): (0.0, 1.0)}
@@ -60,19 +63,23 @@ def test_the_evidence_says_difference_interval_and_p() -> None:
 
 
 def test_what_is_undecided_says_how_many_seeds_would_decide() -> None:
-    """Two seed parts of 1 point each, 3.5 points: power is 0.89 with 3, for six pairs 0.80 with 4."""
-    noise = Noise(0.0, 0, 0.0, (1e-4, 1e-4))
-    test = PairedTest(0.035, -0.001, 0.071, 0.055, "test", noise)
-    pairs = [Pair("demo", "a", "b", test, p) for p in (0.055, 0.05)]
+    """Two seeds each, 4.25 points apart: p = 0.15; a few more would do, and more yet for six pairs."""
+    test = compare_means([0.9, 0.925], [0.96, 0.95])
+    assert test.p_value == pytest.approx(0.146, abs=0.001)
+    pair = Pair("demo", "a", "b", test, test.p_value)
     claim = {"text": "", "better": ["b"], "than": ["a"]}
-    (open_one,) = judge(replace(comparison(), pairs=pairs[:1]), [claim])
-    assert open_one.evidence[0].endswith("corrected p = 0.055); to tell: about 3 seeds each")
-    (of_six,) = judge(replace(comparison(), pairs=pairs[:1] * 6), [claim])
-    assert of_six.evidence[0].endswith("; to tell: about 4 seeds each")
-    assert "To tell: with so many seeds of each variant" in rule([open_one])
-    (decided,) = judge(replace(comparison(), pairs=pairs[1:]), [claim])
+    (open_one,) = judge(replace(comparison(), pairs=[pair]), [claim])
+    needed = seeds_needed(test)
+    assert needed == 4
+    assert open_one.evidence[0].endswith(f"; to tell: about {needed} seeds each")
+    assert rule_of_seeds([open_one]) == [RULE_OF_SEEDS]
+    assert RULE_OF_SEEDS in rule([open_one])
+    (of_six,) = judge(replace(comparison(), pairs=[pair] * 6), [claim])
+    assert seeds_needed(test, 6) == 6
+    assert of_six.evidence[0].endswith(f"; to tell: about {seeds_needed(test, 6)} seeds each")
+    (decided,) = judge(replace(comparison(), pairs=[replace(pair, p_adjusted=0.05)]), [claim])
     assert "to tell" not in decided.evidence[0]
-    assert "To tell" not in rule([decided])
+    assert rule_of_seeds([decided]) == []
 
 
 def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:

@@ -1,20 +1,38 @@
 """What it would take to tell two variants apart, in words."""
 
+import math
+
 import pytest
 
-from cnnbench.comparison.outlook import to_tell
-from cnnbench.statistics import Noise, PairedTest
+from cnnbench.comparison.outlook import images_of, to_tell
+from cnnbench.comparison.quantities import KNOWN
+from cnnbench.paired_tests import Noise, PairedTest
+
+SEEDS = Noise((), (1.0, 1.0))
+IMAGES = Noise(((0.002**2, 0.0, 9999),), (0.0, 0.0))
 
 
 @pytest.mark.parametrize(
-    ("difference", "noise", "said"),
+    ("difference", "p_value", "noise", "said"),
     [
-        (1.0, Noise(0.0, 0, 0.0, (1.0, 1.0)), "about 17 seeds each"),  # Cohen (1988)
-        (0.01, Noise(0.0, 0, 0.0, (1.0, 1.0)), "more than 100 seeds each"),
-        (0.0, Noise(0.0, 0, 0.0, (1.0, 1.0)), None),
-        (0.003, Noise(0.002**2, 9999, 0.0, (0, 0)), "more images (seeds cannot replace them)"),
-        (1.0, None, None),
+        (1.0, 0.2, SEEDS, "about 20 seeds each"),  # 17 (Cohen 1988), roundly
+        (1.5, 0.2, SEEDS, "about 9 seeds each"),
+        (1.5, 0.2, Noise((), (1.0,)), "about 6 seeds"),  # the other side is fixed
+        (0.3, 0.2, SEEDS, "more than 100 seeds each"),
+        (1.0, 0.4, SEEDS, "too close to plan for"),
+        (0.0, 1.0, SEEDS, None),
+        (math.nan, math.nan, SEEDS, None),
+        (0.003, 0.1, IMAGES, "impossible with these 9,999 test images, however many seeds"),
+        (1.0, 0.2, None, None),
     ],
-)  # fmt: skip
-def test_to_tell(difference: float, noise: Noise | None, said: str | None) -> None:
-    assert to_tell(PairedTest(difference, 0.0, 0.0, 1.0, "test", noise), 1) == said
+)
+def test_to_tell(difference: float, p_value: float, noise: Noise | None, said: str | None) -> None:
+    assert to_tell(PairedTest(difference, 0.0, 0.0, p_value, "test", noise), 1, "test images") == said
+
+
+@pytest.mark.parametrize(
+    ("metric", "images"),
+    [("test_accuracy", "test images"), ("val_accuracy", "validation images"), ("train_seconds", "images")],
+)
+def test_images_are_called_by_their_split(metric: str, images: str) -> None:
+    assert images_of(KNOWN[metric]) == images

@@ -8,7 +8,8 @@ from cnnbench.comparison.comparison import Comparison, Pair, Row
 from cnnbench.comparison.quantities import KNOWN
 from cnnbench.comparison.winners import COLUMNS, contender_rows, pick, picked
 from cnnbench.errors import CnnbenchError
-from cnnbench.statistics import Estimate, PairedTest
+from cnnbench.paired_tests import PairedTest
+from cnnbench.statistics import Estimate
 
 
 def row(

@@ -19,11 +19,10 @@ from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.analyses.stability import Stability
 from cnnbench.comparison import compare
-from cnnbench.comparison.conclusions import conclusions
+from cnnbench.comparison.sentences import conclusions
 from cnnbench.data.datasets import Datasets
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.report import write_report
-from cnnbench.report.conditions import command_of, shared
 from cnnbench.report.markup import markdown_text
 from cnnbench.runs import Run
 
@@ -233,18 +232,6 @@ def test_old_files_of_a_report_go_and_others_stay(directory: Path) -> None:
     assert (directory / "figures/learning_curves_loss.png").exists()
 
 
-def test_an_option_unset_in_a_variant_that_the_first_one_lacks() -> None:
-    """A U-Net without an encoder beside a model that has no such option."""
-    settings = {"train": {"lr": 0.1}}
-    plan = {
-        "variants": [
-            {"seeds": [0], "config": {"model": {"name": "mlp"}, **settings}},
-            {"seeds": [0], "config": {"model": {"name": "unet", "encoder": None}, **settings}},
-        ]
-    }
-    assert [key for key, _ in shared(plan).rows] == ["train.lr", "train.seeds"]
-
-
 def test_a_report_is_the_same_each_time(directory: Path) -> None:
     texts = [report(directory, {"narrow": [80, 82]}, [LearningCurves()]) for _ in range(2)]
     assert texts[0] == texts[1]
@@ -316,39 +303,3 @@ def test_the_page_is_self_contained(directory: Path) -> None:
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "prefers-color-scheme: dark" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("a|b*c", "a\\|b\\*c"),
-        ("snake_case", "snake_case"),
-        ("_emphasis_", "\\_emphasis\\_"),
-        ("<b>", "\\<b\\>"),
-        ("1. one", "1\\. one"),
-        ("# head", "\\# head"),
-        ("- item", "\\- item"),
-        ("two\n lines", "two lines"),
-        ("R&D &amp; x", "R&D &amp;amp; x"),
-        ("91.2 ± 0.3 %", "91.2 ± 0.3 %"),
-        (0.5, "0.5"),
-    ],
-    ids=str,
-)
-def test_markdown_text(text: object, escaped: str) -> None:
-    assert markdown_text(text) == escaped
-
-
-@pytest.mark.parametrize(
-    ("plan", "command"),
-    [
-        (
-            {"recipe": "a+quick", "command": "cnnbench recipe my/a.toml --quick"},
-            "cnnbench recipe my/a.toml --quick",
-        ),
-        ({"recipe": "lunar/2_unet"}, "cnnbench recipe recipes/lunar/2_unet.toml"),
-    ],
-    ids=["as it was typed", "run from a program"],
-)
-def test_the_command(plan: dict[str, str], command: str) -> None:
-    assert command_of(plan) == command

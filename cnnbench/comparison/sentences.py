@@ -6,12 +6,13 @@ from cnnbench.comparison.comparison import (
     EQUAL_COST,
     INCOMPARABLE,
     Comparison,
+    Cost,
     Row,
     Standing,
     measured_rows,
     times_compare,
 )
-from cnnbench.comparison.outlook import to_tell
+from cnnbench.comparison.outlook import TOO_CLOSE, images_of, to_tell
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
 from cnnbench.statistics import pareto_front
 
@@ -100,15 +101,17 @@ def _differences(comparison: Comparison, best: Row, measured: list[Row]) -> Iter
 
 
 def _outlook(comparison: Comparison, best: Row, tied: list[Row], num_pairs: int) -> Iterator[str]:
-    """How many seeds would tell the equals from the best."""
+    """How many seeds would tell the equals from the best, where a plan can be made for one of them at all."""
     needed: dict[str, list[str]] = {}
     for row in tied:
         pair = comparison.pair(best, row)
-        if pair is not None and (said := to_tell(pair.test, num_pairs)):
+        said = to_tell(pair.test, num_pairs, images_of(comparison.metric)) if pair is not None else None
+        if said is not None:
             needed.setdefault(said, []).append(row.variant)
-    if needed:
-        each = "; ".join(f"{said} for {_listed(variants)}" for said, variants in needed.items())
-        yield f"To tell them from {best.variant}, if the differences are as large as measured: {each}."
+    if needed.keys() - {TOO_CLOSE}:
+        each = "; ".join(f"{_listed(variants)}, {said}" for said, variants in needed.items())
+        how = f"differences as measured, power 80 %, {_corrected(num_pairs)}"
+        yield f"What it would take to tell from {best.variant} ({how}): {each}."
 
 
 def _why_untested(comparison: Comparison, measured: list[Row]) -> str:
@@ -134,10 +137,11 @@ def _worse(comparison: Comparison, best: Row, row: Row) -> str:
 def _advice(comparison: Comparison, tied: list[Row]) -> str:
     """Which of several equals to take: the cheaper one to run, or the smaller, or the faster to train."""
     found: dict[str, str] = {}
-    for name, words in (
+    sizes: tuple[tuple[Cost, str], ...] = (
         ("macs", "takes the fewest multiply-adds ({})"),
         ("num_params", "is the smallest ({} parameters)"),
-    ):
+    )
+    for name, words in sizes:
         if said := _cheapest(tied, name):
             found.setdefault(said[0], f"{said[0]} {words.format(said[1])}")
     if len(found) > 1:
@@ -188,10 +192,11 @@ def _payoff(comparison: Comparison, best: Row, measured: list[Row]) -> Iterator[
         return  # a better mean within the noise pays for nothing, nor does one on easier images
     metric = comparison.metric
     better = "more accurate" if metric.name.endswith("accuracy") else f"better in {metric.label}"
-    for name, start, cheaper in (
+    prices: tuple[tuple[Cost, str, str], ...] = (
         ("num_params", "Per parameter", "smaller"),
         ("train_seconds", "Per second of training", "faster"),
-    ):
+    )
+    for name, start, cheaper in prices:
         costs = {row.variant: cost for row in measured if (cost := row.cost(name)) is not None}
         if len(costs) < len(measured) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
             continue
@@ -224,7 +229,7 @@ def _times_say_something(rows: list[Row]) -> bool:
     return times_compare(rows) and all(row.known.num > 1 for row in rows)
 
 
-def _cheapest(rows: list[Row], name: str) -> tuple[str, str] | None:
+def _cheapest(rows: list[Row], name: Cost) -> tuple[str, str] | None:
     """The variant of the least cost, and that as text; None where costs are as good as equal, or unknown."""
     costs = {row.variant: cost for row in rows if (cost := row.cost(name)) is not None}
     if len(costs) < len(rows) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
@@ -233,7 +238,7 @@ def _cheapest(rows: list[Row], name: str) -> tuple[str, str] | None:
     return cheapest, written(KNOWN[name], costs[cheapest])
 
 
-def _written_cost(name: str, cost: float) -> str:
+def _written_cost(name: Cost, cost: float) -> str:
     """`272,474 parameters`, `182 s`."""
     return f"{written(KNOWN[name], cost)} {KNOWN[name].unit or KNOWN[name].label}"
 

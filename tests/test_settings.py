@@ -1,0 +1,41 @@
+"""What differs between settings, and which images they choose."""
+
+from typing import Any
+
+import pytest
+
+from cnnbench.settings import choice_of_images, differences, flatten
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({"train": {"epochs": 8}}, {"train": {"epochs": 10}}, ["train.epochs 8 → 10"]),
+        ({"a": 1, "b": 2}, {"b": 3}, ["a 1 → null", "b 2 → 3"]),
+        ({"model": {"name": "cnn"}}, {"model": {"name": "mlp"}}, ['model.name "cnn" → "mlp"']),
+        ({"widths": [8, 16]}, {"widths": [8, 32]}, ["widths [8, 16] → [8, 32]"]),
+        ({"lr": 1}, {"lr": 1.0}, []),
+        ({"x": {"a": 1, "b": 2}}, {"x": {"b": 2, "a": 1}}, []),
+        (
+            {"augment": [{"name": "Pad", "size": 36}, {"name": "Flip", "p": 0.5}]},
+            {"augment": [{"name": "Pad", "size": 34}, {"name": "Flip", "p": 0.5}]},
+            ["augment.Pad.size 36 → 34"],
+        ),
+        ({"augment": [{"name": "Pad"}, {"name": "Flip"}]}, {"augment": []}, ["augment Pad, Flip → none"]),
+    ],
+    ids=["number", "missing", "text", "list", "1 is 1.0", "order", "tables", "no tables"],
+)
+def test_differences(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
+    assert differences(old, new) == expected
+
+
+def test_flatten() -> None:
+    nested = {"train": {"lr": 0.1, "optimizer": {"name": "sgd"}}, "seed": 0, "empty": {}}
+    assert flatten(nested) == {"train.lr": 0.1, "train.optimizer.name": "sgd", "seed": 0}
+
+
+def test_how_images_are_fed_chooses_no_others() -> None:
+    data = {"name": "mnist", "val_size": 10, "batch_size": 64, "augment": [], "normalize": True}
+    other = {**data, "batch_size": 32, "augment": [{"name": "HorizontalFlip"}], "normalize": False}
+    assert choice_of_images({"data": data}) == choice_of_images({"data": other, "train": {"lr": 1}})
+    assert choice_of_images({"data": data}) != choice_of_images({"data": {**data, "val_size": 20}})
