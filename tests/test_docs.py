@@ -157,6 +157,23 @@ def test_every_path_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+def test_every_file_that_a_page_refers_to_exists(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_figures_of_speed_are_those_of_the_bench() -> None:
+    """Each model's ratio, aim apart, stands in docs/speed.md as `make bench` wrote it."""
+    bench = (ROOT / "docs/results/bench.md").read_text(encoding="utf-8")
+    ratios = re.findall(r"\| (\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)) \|", bench)
+    assert len(ratios) == 4
+    assert (
+        re.findall(r"\| (\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)) \|", (ROOT / "docs/speed.md").read_text())
+        == ratios
+    )
+
+
 @pytest.mark.parametrize("kind", catalog.KINDS)
 def test_every_unit_is_mentioned(kind: str) -> None:
     words = set(re.findall(r"\w+", " ".join(CODE)))
