@@ -4,11 +4,9 @@ Pessia and Ishigami (2019), kaggle.com/datasets/romainpessia/artificial-lunar-ro
 `images/render/renderNNNN.png` are the inputs, `images/ground/groundNNNN.png` their masks.
 """
 
-import csv
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from cnnbench.data.base import Format, Source
+from cnnbench.data.decoded import Decoder, Pixels, cache_folders
+from cnnbench.data.lunar_files import Pair, find_pairs, find_place, find_sources, listed
+from cnnbench.data.near_copies import joined, near_copies
+from cnnbench.data.pictures import as_rgb
 from cnnbench.data.split import cut_by_group
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, OnProblem, Share
@@ -26,23 +28,49 @@ if TYPE_CHECKING:
 
 TASK = "segmentation"
 CLASSES = ("ground", "rock")
-FOLDERS = ("moon", "artificial-lunar-rocky-landscape-dataset")
-RENDER, GROUND, MAPPING = "images/render", "images/ground", "mapping.csv"
 EIGHT_BITS = ("1", "L", "LA", "P", "RGB", "RGBA")  # PIL's names of what an 8-bit PNG can hold
-MOST_NAMED = 3
+MOST_TOLD = 20  # files in a message that asks for them to be mended
 
 
 class UnusableError(Exception):
     """An image that cannot be used, and why."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An image with its mask."""
+class UnusablePairsError(Exception):
+    """Pairs that cannot be used: what is wrong, by their place among those that were to be read."""
 
-    number: str
-    render: Path
-    ground: Path
+    def __init__(self, problems: dict[int, str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+class PairDecoder(Decoder):
+    """Reads images with their masks at one size: red, green, blue, and 1 where there is rock."""
+
+    def __init__(self, size: int, place: Path) -> None:
+        super().__init__(
+            size, size, cache_folders(place), lambda path, problem: CnnbenchError(f"{path}: {problem}")
+        )
+        self.shape = (size, size, 4)
+
+    def read_pairs(self, pairs: Sequence[Pair], place: Path, into: Pixels) -> None:
+        """Writes all to `into` (N, size, size, 4). Raises UnusablePairsError, and keeps nothing then."""
+        names = [str(path.relative_to(place)) for pair in pairs for path in (pair.render, pair.ground)]
+        self.read(f"pairs-{self.shape[0]}", place, names, into)
+
+    def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
+        """Of two names each the pair; what is usable is written also where others are not."""
+        renders, grounds = ([folder / name for name in names[first::2]] for first in (0, 1))
+        problems = {}
+        read = partial(_read, size=self.shape[0], place=folder)
+        with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter
+            for index, found in enumerate(pool.map(read, renders, grounds)):
+                if isinstance(found, UnusableError):
+                    problems[index] = str(found)
+                else:
+                    into[index] = found
+        if problems:
+            raise UnusablePairsError(problems)
 
 
 def describe(root: Path, *, size: Count = 128, **_: object) -> Format:
@@ -61,42 +89,56 @@ def load(
 ) -> Source:
     """Photographs or renderings of the Moon with binary masks: rock is what is neither ground nor sky.
 
-    `folder` lies under `root`; without it the first of FOLDERS that is there is taken. Images are resized to
-    `size` a side (bilinear, masks nearest). Of many, `num_images` takes as many, spread over their order. A
-    `mapping.csv` (index, source_image) says which images show one scene: these stay in one split. An image
-    without its mask, of another size than it, or unreadable is an error, or left out (`problems = "skip"`).
+    `folder` lies under `root`; without it the first known one that is there is taken. Images are resized to
+    `size` a side (bilinear, masks nearest), once: pixels are kept in `.decoded` beside them while the files
+    are the same. Of many, `num_images` takes as many, spread over their order. Images of one scene stay in
+    one split: those of which a `mapping.csv` (index, source_image) says so, and those that are nearly the
+    same picture. An image without its mask, of another size than it, or unreadable is an error, or left out
+    (`problems = "skip"`).
     """
-    place = _find(root, folder)
-    pairs, found = _pairs(place)
+    place = find_place(root, folder)
+    pairs, found = find_pairs(place)
     if num_images is not None and num_images < len(pairs):
         pairs = [pairs[index] for index in np.linspace(0, len(pairs) - 1, num_images).round().astype(int)]
-    sources, unmapped = _sources(place, pairs)
+    sources, unmapped = find_sources(place, pairs)
     found += unmapped
-    images, masks, kept = [], [], []
-    with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter
-        for pair, read in zip(pairs, pool.map(lambda each: _read(each, size, place), pairs), strict=True):
-            if isinstance(read, UnusableError):
-                found.append(str(read))
-            elif pair.number in sources:
-                images.append(read[0])
-                masks.append(read[1])
-                kept.append(sources[pair.number])
+    decoder = PairDecoder(size, place)
+    pixels = np.empty((len(pairs), *decoder.shape), dtype=np.uint8)
+    unusable: dict[int, str] = {}
+    try:
+        decoder.read_pairs(pairs, place, pixels)
+    except UnusablePairsError as error:
+        unusable = error.problems
+    found += unusable.values()
     if found and problems == "refuse":
         raise CnnbenchError(
-            f"The data set 'lunar' in {place}: {_listed(found)}. Mend these files, or leave them out with "
-            'data.problems = "skip".'
+            f"The data set 'lunar' in {place}: {listed(found, MOST_TOLD)}. Mend these files, or leave them "
+            'out with data.problems = "skip".'
         )
+    kept = [index for index, pair in enumerate(pairs) if index not in unusable and pair.number in sources]
     if len(kept) < 2:
-        raise CnnbenchError(f"The data set 'lunar' in {place} has {len(kept)} usable pairs: two are needed.")
-    groups = torch.from_numpy(np.unique(kept, return_inverse=True)[1].astype(np.int64))
+        why = f" ({listed(found)})" if found else ""
+        raise CnnbenchError(
+            f"The data set 'lunar' in {place} has {len(kept)} usable pairs of PNG files{why}: two are needed."
+        )
+    if len(kept) < len(pairs):
+        pixels = pixels[kept]
+    both = torch.from_numpy(pixels)  # no copy: choosing rows below makes one
+    images, masks = both[..., :3].permute(0, 3, 1, 2), both[..., 3]
+    groups = torch.from_numpy(_scenes([sources[pairs[index].number] for index in kept], images))
     rest, test = cut_by_group(groups, max(1, round(test_fraction * len(kept))), num_least=2)
-    all_images = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    all_masks = torch.from_numpy(np.stack(masks))
-    notes = (f"lunar: left out because {_listed(found, MOST_NAMED)}",) if found else ()
+    notes = (f"lunar: left out because {listed(found)}",) if found else ()
     return Source(
-        all_images[rest], all_masks[rest], all_images[test], all_masks[test],
+        images[rest], masks[rest], images[test], masks[test],
         CLASSES, train_groups=groups[rest], test_groups=groups[test], notes=notes,
     )  # fmt: skip
+
+
+def _scenes(sources: Sequence[str], images: torch.Tensor) -> NDArray[np.int64]:
+    """A group (N,) for each image: those of one source, and near copies of each other, have the same."""
+    groups = np.unique(sources, return_inverse=True)[1].astype(np.int64)
+    alike = near_copies(images)
+    return groups if alike is None else joined(groups, alike)
 
 
 def rock_mask(image: "Image") -> NDArray[np.bool_]:
@@ -117,54 +159,22 @@ def rock_mask(image: "Image") -> NDArray[np.bool_]:
     return np.asarray((strongest > 127) & (strongest > red))
 
 
-def _find(root: Path, folder: str | None) -> Path:
-    candidates = [root / name for name in ((folder,) if folder else FOLDERS)]
-    for place in candidates:
-        if (place / RENDER).is_dir() and (place / GROUND).is_dir():
-            return place
-    wanted = " or ".join(str(place.absolute()) for place in candidates)
-    raise CnnbenchError(
-        f"The data set 'lunar' was not found: there is no {RENDER} with {GROUND} in {wanted}. Put the "
-        "Artificial Lunar Landscape data set (kaggle.com/datasets/romainpessia/"
-        "artificial-lunar-rocky-landscape-dataset) there, or name its place with --data and data.folder; or "
-        "take `lunar_synthetic`, which is generated."
-    )
-
-
-def _pairs(place: Path) -> tuple[list[Pair], list[str]]:
-    """Images with their masks in order of their numbers, and what lacks its partner."""
-    renders = {_number(path, "render"): path for path in (place / RENDER).glob("*.png")}
-    grounds = {_number(path, "ground"): path for path in (place / GROUND).glob("*.png")}
-    both = sorted(renders.keys() & grounds.keys())
-    alone = [
-        f"{path.relative_to(place)} has no {partner}"
-        for paths, others, partner in ((renders, grounds, "mask"), (grounds, renders, "image"))
-        for number, path in sorted(paths.items())
-        if number not in others
-    ]
-    return [Pair(number, renders[number], grounds[number]) for number in both], alone
-
-
-def _number(path: Path, prefix: str) -> str:
-    return path.stem.removeprefix(prefix)
-
-
-def _read(pair: Pair, size: int, place: Path) -> "tuple[NDArray[Any], NDArray[Any]] | UnusableError":
-    """Image (size, size, 3) and mask (size, size), uint8 each; an error is returned, for others go on."""
+def _read(render: Path, ground: Path, size: int, place: Path) -> "NDArray[Any] | UnusableError":
+    """Image and mask (size, size, 4) uint8; an error is returned, for others go on."""
     from PIL.Image import Resampling, fromarray
 
     try:
-        image, ground = (_open(path, place) for path in (pair.render, pair.ground))
-        if image.size != ground.size:
+        image, mask = (_open(path, place) for path in (render, ground))
+        if image.size != mask.size:
             raise UnusableError(
-                f"{pair.render.relative_to(place)} is {image.width}×{image.height}, "
-                f"but its mask {ground.width}×{ground.height}"
+                f"{render.relative_to(place)} is {image.width}×{image.height}, "
+                f"but its mask {mask.width}×{mask.height}"
             )
     except UnusableError as error:
         return error
-    mask = fromarray(rock_mask(ground).astype(np.uint8)).resize((size, size), Resampling.NEAREST)
-    resized = image.convert("RGB").resize((size, size), Resampling.BILINEAR)
-    return np.asarray(resized), np.asarray(mask)
+    rock = fromarray(rock_mask(mask).astype(np.uint8)).resize((size, size), Resampling.NEAREST)
+    resized = as_rgb(image).resize((size, size), Resampling.BILINEAR)
+    return np.concatenate([np.asarray(resized), np.asarray(rock)[:, :, None]], axis=2)
 
 
 def _open(path: Path, place: Path) -> "Image":
@@ -181,33 +191,3 @@ def _open(path: Path, place: Path) -> "Image":
     if image.mode not in EIGHT_BITS:
         raise UnusableError(f"{name} is no 8-bit image (PIL calls it {image.mode})")
     return image
-
-
-def _sources(place: Path, pairs: Iterable[Pair]) -> tuple[dict[str, str], list[str]]:
-    """The source of each image by number (the number itself without a mapping), and what is not mapped."""
-    file = place / MAPPING
-    if not file.exists():
-        return {pair.number: pair.number for pair in pairs}, []
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CnnbenchError(
-            f"{file} cannot be read ({error}): it says which images show one scene"
-        ) from error
-    if not rows or not {"index", "source_image"} <= rows[0].keys():
-        raise CnnbenchError(f"{file}: expected a table with the columns index and source_image")
-    by_index = {str(row["index"]).lstrip("0"): str(row["source_image"]) for row in rows}
-    sources, unmapped = {}, []
-    for pair in pairs:
-        index = re.sub(r"^\D*0*", "", pair.number)
-        if by_index.get(index):
-            sources[pair.number] = by_index[index]
-        else:
-            unmapped.append(f"{pair.render.relative_to(place)} has no source in {MAPPING}")
-    return sources, unmapped
-
-
-def _listed(found: list[str], most: int = MOST_NAMED) -> str:
-    more = f"; and {len(found) - most} more" if len(found) > most else ""
-    return "; ".join(found[:most]) + more

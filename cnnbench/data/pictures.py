@@ -61,7 +61,7 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
                 image.draft(None, at_least)
             image.load()
             turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            upright = _as_rgb(ImageOps.exif_transpose(image))
+            upright = as_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise UnreadableError(_too_large(None)) from error
     except UnidentifiedImageError as error:
@@ -87,7 +87,8 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image in RGB: what is transparent lies on white, 16 bits become 8. Raises UnreadableError."""
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, WHITE), rgba).convert("RGB")

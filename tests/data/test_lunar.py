@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from cnnbench.data import describe_dataset, load_dataset, lunar, task_of
+from cnnbench.data.pictures import read_stretched
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import DataConfig
 
@@ -210,17 +211,98 @@ def test_what_is_not_fit_is_named_and_refused_or_left_out(
 
 
 def test_many_problems_are_counted(moon: Callable[..., Path]) -> None:
-    root = moon(9)
-    for number in range(1, 7):
+    root = moon(29)
+    for number in range(1, 26):
         (root / f"moon/images/ground/ground{number:04}.png").unlink()
-    with pytest.raises(CnnbenchError, match=r"render0003.png has no mask; and 3 more"):
+    with pytest.raises(CnnbenchError, match=r"render0020.png has no mask; and 5 more"):
         lunar.load(root)
+    (note,) = lunar.load(root, size=8, problems="skip").notes
+    assert note.endswith("render0003.png has no mask; and 22 more")
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "\x00"], ids=["empty", "other columns", "zero byte"])
-def test_a_mapping_that_is_none(moon: Callable[..., Path], text: str) -> None:
-    with pytest.raises(CnnbenchError, match=r"mapping\.csv"):
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("", "it is empty"), ("a,b\n1,2\n", "its first line has 'a', 'b'"), ("\x00", ""),
+     ("index;source_image\n1;a\n", "its first line has 'index;source_image'")],
+    ids=["empty", "other columns", "zero byte", "semicolons"],
+)  # fmt: skip
+def test_a_mapping_that_is_none(moon: Callable[..., Path], text: str, found: str) -> None:
+    with pytest.raises(CnnbenchError, match=r"mapping\.csv") as refused:
         lunar.load(moon(5, mapping=text), size=8)
+    assert found in str(refused.value)
+
+
+def test_a_mapping_with_blanks_and_file_names(moon: Callable[..., Path]) -> None:
+    rows = "".join(f" render{number:04}.png , photo {number % 2}\n" for number in range(1, 11))
+    source = lunar.load(moon(10, mapping=f"index, source_image\n{rows}"), size=8, test_fraction=0.5)
+    assert source.test_groups is not None
+    assert (len(set(source.test_groups.tolist())), len(source.test_groups)) == (1, 5)
+
+
+def test_an_image_of_two_sources(moon: Callable[..., Path]) -> None:
+    root = moon(3, mapping="index,source_image\n1,a\n2,b\n3,c\n0002,d\n")
+    with pytest.raises(CnnbenchError, match=r"mapping.csv names two sources of 2: b and d"):
+        lunar.load(root, size=8)
+
+
+def test_two_images_of_one_number(moon: Callable[..., Path]) -> None:
+    root = moon(4)
+    scene(9)[0].save(root / "moon/images/render/0003.png")
+    with pytest.raises(CnnbenchError, match=r"render/render0003.png and 0003.png have one number"):
+        lunar.load(root, size=8)
+
+
+def test_names_in_capitals_are_found_and_what_is_no_png_is_named(moon: Callable[..., Path]) -> None:
+    root = moon(6)
+    for path in (root / "moon/images/render").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    assert len(lunar.load(root, size=8).train_images) == 5
+    for path in (root / "moon/images/render").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(CnnbenchError, match=r"ground0001.png has no image"):
+        lunar.load(root, size=8)
+    with pytest.raises(
+        CnnbenchError, match=r"0 usable pairs of PNG files \(images/ground/ground0001.png has"
+    ):
+        lunar.load(root, size=8, problems="skip")
+
+
+def test_a_transparent_image_is_seen_as_predict_sees_it(moon: Callable[..., Path]) -> None:
+    root = moon(5)
+    path = root / "moon/images/render/render0002.png"
+    Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save(path)
+    source = lunar.load(root, size=8)
+    images = torch.cat([source.train_images, source.test_images])
+    assert (images == 255).flatten(1).all(1).sum() == 1
+    assert np.asarray(read_stretched(path, 8, 8).image).min() == 255
+
+
+def test_what_was_decoded_is_kept_while_the_files_are_the_same(
+    moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = moon(10)
+    first = lunar.load(root, size=8)
+    opened: list[Path] = []
+    real = lunar._open
+    monkeypatch.setattr(lunar, "_open", lambda path, place: opened.append(path) or real(path, place))
+    again = lunar.load(root, size=8)
+    assert opened == []
+    assert torch.equal(again.train_images, first.train_images)
+    assert torch.equal(again.test_targets, first.test_targets)
+    Image.new("L", (8, 8), 255).save(root / "moon/images/ground/ground0001.png")
+    changed = lunar.load(root, size=8)
+    assert len(opened) == 20
+    masks = torch.cat([changed.train_targets, changed.test_targets])
+    assert masks.flatten(1).all(1).sum() == 1
+    assert len(list((root / "moon/.decoded").glob("pairs-8-*.npy"))) == 1
+
+
+def test_a_folder_in_the_home_directory(
+    moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = moon(5)
+    monkeypatch.setenv("HOME", str(root))
+    assert len(lunar.load(tmp_path / "elsewhere", folder="~/moon", size=8).train_images) == 4
 
 
 def test_too_few_pairs(moon: Callable[..., Path]) -> None:
@@ -253,3 +335,19 @@ def test_the_real_photographs(data_root: Path) -> None:
     assert dataset.in_shape == (3, 128, 128)
     share = dataset.train.all_targets().float().mean().item()
     assert 0.03 < share < 0.08  # the mapping's mean rock share is 5 %
+
+
+def test_no_near_copy_of_a_real_photograph_is_on_the_other_side(data_root: Path) -> None:
+    """Its mapping names another source for each: some are one scene taken again, and they correlate."""
+    if not (data_root / "moon").is_dir():
+        pytest.skip("no moon pictures under CNNBENCH_DATA")
+    dataset = load_dataset(DataConfig(name="lunar", num_images=300, val_fraction=0.15), data_root)  # type: ignore[call-arg]
+    parts = [dataset.train, dataset.val, dataset.test]
+    small = []
+    for part in parts:
+        grey = part.gather(torch.arange(len(part)))[0].float().mean(1, keepdim=True)
+        pixels = torch.nn.functional.adaptive_avg_pool2d(grey, 32).flatten(1)
+        small.append(pixels - pixels.mean(1, keepdim=True))
+    units = [each / each.norm(dim=1, keepdim=True) for each in small]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert (units[first] @ units[second].T).max() <= 0.9 + 1e-4
