@@ -103,7 +103,7 @@ class Inference(Analysis):
             yield Figure(
                 name="inference_throughput",
                 title="Throughput by batch size",
-                caption=f"Images classified per second on {where}, by batch size: lines are medians over "
+                caption=f"Images per second on {where}, by batch size: lines are medians over "
                 "calls, bands reach from the first to the third quartile. The text of the table below says "
                 "how this was measured." + _said_of_ends(cases) + left_out.note(),
                 figure=_draw(measured, [plots.style_of(places[case.name]) for case in measured]),

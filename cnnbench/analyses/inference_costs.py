@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import accuracy_of
 from cnnbench.analyses.base import Figure, Subject
@@ -26,7 +27,7 @@ class Costs:
 def cost_figures(
     costs: Mapping[str, Costs], subject: Subject, styles: Mapping[str, plots.Style], where: str
 ) -> Iterator[Figure]:
-    """Bars of all costs, then test accuracy against latency and against memory."""
+    """Bars of all costs, then what leads on test against latency and against memory."""
     yield Figure(
         name="inference_costs",
         title="Time and memory of inference",
@@ -36,7 +37,9 @@ def cost_figures(
         figure=_bars(costs, styles),
     )
     split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")
-    accuracies = {name: accuracy_of(runs, split=split) for name, runs in subject.trained().items()}
+    measure = subject.leading()
+    word = measures.label(measure)
+    accuracies = {name: accuracy_of(runs, measure, split) for name, runs in subject.trained().items()}
     for file, words, axis, values in (
         ("accuracy_vs_latency", "latency", "latency of one image (ms)",
          {name: each.latency_ms for name, each in costs.items()}),
@@ -52,9 +55,9 @@ def cost_figures(
         if points:
             yield Figure(
                 name=file,
-                title=f"{on.capitalize()} accuracy against {words}",
-                caption="Error bars are 95 % intervals of accuracy. " + subject.diverged_note().strip(),
-                figure=plots.cost_plot(points, x_label=axis, y_label=f"{on} accuracy (%)", styles=drawn),
+                title=f"{on.capitalize()} {word} against {words}",
+                caption=f"Error bars are 95 % intervals of {word}. " + subject.diverged_note().strip(),
+                figure=plots.cost_plot(points, x_label=axis, y_label=f"{on} {word} (%)", styles=drawn),
             )
 
 

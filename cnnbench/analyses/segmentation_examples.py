@@ -56,13 +56,15 @@ class SegmentationExamples(Analysis):
         shown = [found for name in subject.trained() if (found := self._read(subject, name, left_out))]
         for masks in shown:
             rows = choose(masks.targets, self.num_images)
+            num_found = int(masks.targets.any(axis=(1, 2)).sum())
             yield Figure(
                 name="segmentation_examples" if len(shown) == 1 else f"segmentation_examples_{masks.variant}",
                 title=f"{TITLE}: {masks.variant}",
                 caption=f"{len(rows)} test images as {masks.variant}, seed {masks.seed}, sees them, spread "
-                "over the test images in order of the share that their true mask covers, not chosen by the "
-                "result. Right: white is found, orange is missed, blue is wrongly found; the image is faint "
-                "behind. IoU and share are of the single image." + left_out.note() + subject.diverged_note(),
+                f"over the {num_found} of {len(masks.targets)} that have something to find, in order of the "
+                "share that their true mask covers, not chosen by the result. Right: white is found, orange "
+                "is missed, blue is wrongly found; the image is faint behind. IoU and share are of the one "
+                "image." + left_out.note() + subject.diverged_note(),
                 figure=draw(masks, rows),
             )
         if not shown:

@@ -26,6 +26,8 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.memory import available_bytes
 from cnnbench.options import CommonSize
 
+MOST_TOLD = 20  # files in a message that asks for them to be mended
+
 
 class UnreadablePicturesError(Exception):
     """Files that cannot be used, each with what is wrong with it."""
@@ -93,7 +95,7 @@ def load(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | 
         problems += unreadable
     if problems:
         these = "this file" if len(problems) == 1 else "these files"
-        raise CnnbenchError(f"{place}: {listed(problems)}. Mend, replace or remove {these}.")
+        raise CnnbenchError(f"{place}: {listed(problems, MOST_TOLD)}. Mend, replace or remove {these}.")
     images = {split: torch.from_numpy(of).permute(0, 3, 1, 2) for split, of in pixels.items()}
     targets = {
         split: torch.arange(len(found)).repeat_interleave(torch.tensor([len(of.files) for of in of_split]))

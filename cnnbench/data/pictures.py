@@ -60,8 +60,8 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
             if at_least is not None:
                 image.draft(None, at_least)
             image.load()
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            upright = as_rgb(ImageOps.exif_transpose(image))
+            turned, upright = _upright(image)
+            upright = as_rgb(upright)
     except Image.DecompressionBombError as error:
         raise UnreadableError(_too_large(None)) from error
     except UnidentifiedImageError as error:
@@ -74,6 +74,15 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
         reason = getattr(error, "strerror", None) or error
         raise UnreadableError(f"cannot be read as an image: {reason}") from error
     return Picture(upright, size[::-1] if turned else size)
+
+
+def _upright(image: Image.Image) -> tuple[bool, Image.Image]:
+    """Whether height and width change places, and the image turned as its EXIF says."""
+    try:
+        turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return turned, ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, OverflowError, struct.error):
+        return False, image  # pixels that can be read are not refused for a damaged note beside them
 
 
 @contextmanager

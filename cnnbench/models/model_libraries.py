@@ -85,8 +85,16 @@ class Torchvision:
         return Published([self.weights.url.rpartition("/")[2]], self.weights.url)
 
     def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """DenseNet's files have the names of an older torchvision, `norm.1` where it has `norm1` now."""
-        return {DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in weights.items()}
+        """Files of an older torchvision as the networks are now.
+
+        DenseNet's have `norm.1` where it has `norm1`; all lack the count of a batch norm's batches, which
+        nothing is computed from, and PyTorch too starts it at 0.
+        """
+        named = {DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in weights.items()}
+        for name in [name for name in named if name.endswith(".running_var")]:
+            count = f"{name.removesuffix('running_var')}num_batches_tracked"
+            named.setdefault(count, torch.zeros((), dtype=torch.int64))
+        return named
 
 
 class Timm:
@@ -201,6 +209,8 @@ def fitting(library: Library, name: str, found: Mapping[str, Tensor], path: str)
             problem = misfit(found, wanted)
     if problem is not None:
         raise CnnbenchError(f"{path} holds no weights of {name}: {problem}")
+    if spoilt := [key for key, tensor in found.items() if not tensor.isfinite().all()]:
+        raise CnnbenchError(f"{path} is damaged: {spoilt[0]} holds values that are no finite numbers")
     return found
 
 

@@ -129,6 +129,8 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise CnnbenchError(f"{path} is no safetensors file, or cut short: {error}") from error
+    if kind := _kind_of_no_weights(path):
+        raise CnnbenchError(f"{path} {kind}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -136,11 +138,25 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path} is refused, and nothing in it was run: it holds more than tensors, or is no file of "
             "weights; save the model's state_dict, or use .safetensors"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever torch's readers of two formats make of altered bytes
         raise CnnbenchError(
             f"{path} cannot be read as weights: it is cut short or no file of them"
         ) from error
     return _state_dict(content, path)
+
+
+def _kind_of_no_weights(path: Path) -> str | None:
+    """What a file is that is often found in the place of weights, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    if start.startswith(b"<"):
+        return "is a page of the web, not what it links to: download the file itself"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file: fetch it with git lfs pull"
+    return None
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

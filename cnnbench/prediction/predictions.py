@@ -70,8 +70,8 @@ def predict(
     """Applies a finished run, or a variant's first finished seed, to pictures, seen as in training.
 
     Of a classification come the `top` classes (5) of each picture. Masks are written to the folder `save`,
-    else beside each picture, as NAME_predicted_mask.png. It is computed in fp32. Raises CnnbenchError,
-    before anything is written, where the run or a picture cannot be used.
+    else beside each picture, as NAME_predicted_mask.png; pictures of such a name are left out. It is computed
+    in fp32. Raises CnnbenchError, before anything is written, where the run or a picture cannot be used.
     """
     from cnnbench.precision import choose_device
     from cnnbench.prediction.opened import open_run
@@ -83,11 +83,15 @@ def predict(
     paths = [Path(image).expanduser() for image in images]
     if not paths:
         raise CnnbenchError("name at least one picture")
+    own_masks: list[Path] = []
+    if opened.threshold is not None:
+        own_masks = [path for path in paths if path.stem.endswith(MASK_NAME.format("").removesuffix(".png"))]
+        paths = [path for path in paths if path not in own_masks]
     if opened.threshold is None:
         items: Iterator[Prediction] = _classify(opened, paths, top or MOST_CLASSES)
     else:
         items = _segment(opened, opened.threshold, paths, _targets(paths, save))
-    notes = [note for note in (found.note, _seen_as(opened)) if note is not None]
+    notes = [note for note in (found.note, _seen_as(opened), _left_out(own_masks)) if note is not None]
     return Predictions(found.run.path, list(items), notes)
 
 
@@ -115,6 +119,13 @@ def _check_options(opened: "OpenedRun", top: int | None, save: Path | None) -> N
         raise CnnbenchError(f"--top is for classes, and {opened.run.path} predicts masks: leave it out")
     if save is not None and save.exists() and not save.is_dir():
         raise CnnbenchError(f"--save {save}: it is a file, and masks are written to a folder")
+
+
+def _left_out(own_masks: Sequence[Path]) -> str | None:
+    if not own_masks:
+        return None
+    others = f" and {len(own_masks) - 1} more" if len(own_masks) > 1 else ""
+    return f"left out, for masks that were predicted here are no pictures: {own_masks[0]}{others}"
 
 
 def _seen_as(opened: "OpenedRun") -> str:

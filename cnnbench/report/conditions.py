@@ -22,6 +22,9 @@ ON_TEST: "dict[JudgedOn, str]" = {
 }
 
 
+UNSET = {"train.loss": "the task's own: cross entropy, or for masks 0.5 bce + 0.5 dice"}
+
+
 def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     """What a reader must not take from the numbers, for this recipe's seeds, split and augmentation."""
     measured = [row for row in comparison.rows if row.test_accuracy is not None]
@@ -80,9 +83,9 @@ def command_of(plan: Mapping[str, Any]) -> str:
     return recorded or shlex.join(["cnnbench", "recipe", f"recipes/{plan['recipe']}.toml"])
 
 
-def _setting(value: Any) -> str:
+def _setting(value: Any, key: str) -> str:
     if value is None:
-        return DASH
+        return UNSET.get(key, DASH)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -100,7 +103,7 @@ def table_of_shared(plan: Mapping[str, Any]) -> TextTable:
     """The settings that all variants have in common."""
     flat, same, _ = _settings(plan)
     # unset in one variant and no option of the first one: nothing to tell
-    rows = [[key, _setting(flat[0][key])] for key in same if key in flat[0]]
+    rows = [[key, _setting(flat[0][key], key)] for key in same if key in flat[0]]
     seeds = list(dict.fromkeys(json.dumps(variant["seeds"]) for variant in plan["variants"]))
     if len(seeds) == 1:
         rows.append(["train.seeds", seeds[0]])
@@ -111,7 +114,7 @@ def table_of_differences(plan: Mapping[str, Any]) -> TextTable:
     """Variants by settings or the other way round, whichever is narrower."""
     flat, _, different = _settings(plan)
     names = [variant["name"] for variant in plan["variants"]]
-    cells = [[_setting(settings.get(key)) for key in different] for settings in flat]
+    cells = [[_setting(settings.get(key), key) for key in different] for settings in flat]
     if not different:
         return TextTable([], [], [])
     if len(different) <= len(names):

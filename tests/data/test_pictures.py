@@ -222,3 +222,13 @@ def test_damage_ends_in_a_message_or_an_image(tmp_path: Path) -> None:
                 except UnreadableError:
                     refused += 1
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    "note", [b"\x00\x01", b"Exif\x00\x00II*\x00\xff\xff\xff\xff", b"MM\x00*\x00\x00\x00\x08\xff\xff"]
+)
+def test_pixels_are_read_whatever_their_exif_says(note: bytes, tmp_path: Path) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "a.png", exif=note)
+    with without_warnings():
+        found = read_rgb(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(found.image)[:, :, 0], GREYS)

@@ -15,7 +15,7 @@ from cnnbench.imagenet import CIFAR10, imagenet_classes
 from cnnbench.models import begin, build_model, takes_bytes
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.model_heads import DROPOUTS
-from cnnbench.models.model_libraries import open_library
+from cnnbench.models.model_libraries import fitting, open_library
 from cnnbench.models.pretrained import Pretrained
 from cnnbench.models.summary import summarize_config
 from cnnbench.models.tuning import begin_epoch, num_trained
@@ -138,9 +138,27 @@ def test_densenet_takes_the_names_in_its_published_file() -> None:
     with torch.device("meta"):
         own = library.build(1000).state_dict()
     published = {re.sub(r"(norm|conv)(\d\.\w+)$", r"\1.\2", name) if "denselayer" in name else name: value
-                 for name, value in own.items()}  # fmt: skip
+                 for name, value in own.items() if not name.endswith("num_batches_tracked")}  # fmt: skip
     assert "features.denseblock1.denselayer1.norm.1.weight" in published
     assert library.convert(published).keys() == own.keys()
+
+
+def test_files_from_before_batch_norm_counted_its_batches() -> None:
+    """Published files of that time lack the counts, and PyTorch itself begins them at 0."""
+    library = open_library("torchvision/resnet18")
+    own = library.build(1000).state_dict()
+    old = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    found = fitting(library, "torchvision/resnet18", old, "old.pth")
+    library.build(1000).load_state_dict(dict(found))
+    assert found["bn1.num_batches_tracked"] == 0
+
+
+def test_weights_that_are_no_finite_numbers() -> None:
+    library = open_library("torchvision/squeezenet1_1")
+    spoilt = library.build(1000).state_dict()
+    spoilt["features.3.squeeze.weight"][0] = float("nan")
+    with pytest.raises(CnnbenchError, match=r"a\.pth is damaged: features\.3\.squeeze\.weight"):
+        fitting(library, "torchvision/squeezenet1_1", spoilt, "a.pth")
 
 
 def test_a_size_that_a_network_cannot_take() -> None:

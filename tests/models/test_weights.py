@@ -1,5 +1,6 @@
 """Files of weights: found where they are looked for, read without running anything, refused with a reason."""
 
+import contextlib
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,33 @@ def test_a_file_cut_short(tmp_path: Path, suffix: str, kept: float) -> None:
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(CnnbenchError, match="cut short"):
         read(path)
+
+
+def test_every_cut_of_the_older_format_is_told_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"a.weight": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CnnbenchError, match=r"a\.pth (cannot be read|is refused|holds no state_dict)"):
+            read(path)
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(CnnbenchError):  # some bytes are of no consequence
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html><html>", "is a page of the web"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a pointer of Git LFS"),
+    ],
+)
+def test_what_often_stands_in_the_place_of_weights(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CnnbenchError, match=said):
+        read(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("by", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])

@@ -163,6 +163,15 @@ def test_a_mask_is_as_large_as_its_picture_stands_upright(place: Path, tmp_path:
         assert (mask.size, mask.mode) == ((50, 90), "L")
 
 
+def test_masks_that_were_predicted_are_not_pictures_again(place: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (120, 120, 120)).save(tmp_path / "a.png")
+    predict(place / "runs/demo/masks", [tmp_path / "a.png"])
+    again = predict(place / "runs/demo/masks", sorted(tmp_path.glob("*.png")))
+    assert [item.image.name for item in again.items] == ["a.png"]
+    assert any("are no pictures" in note and "a_predicted_mask.png" in note for note in again.notes)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "a_predicted_mask.png"]
+
+
 def test_a_color_photograph_for_a_run_of_grey_images(place: Path, tmp_path: Path) -> None:
     color = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(color).convert("L"))
