@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
 MOST_IN_ONE = 6  # variants that still can be told apart in one picture
+DWARFED = 3  # times as much room with the untrained models as without: then they stay outside
 ZOOM_FROM = 4  # epochs; from here on the second half has a panel of its own
 
 
@@ -100,6 +101,8 @@ class LearningCurves(Analysis):
             parts.append("Variants end at different epochs.")
         if len(lines) > MOST_IN_ONE:
             parts.append("In gray: the validation curves of the other variants.")
+            if _dwarfs(lines):
+                parts.append("Epoch 0 lies outside the panels, to leave room for what was learned.")
         if subject.diverged():
             parts.append(
                 "Dotted lines that end in a cross are runs that diverged; means and bands leave them out."
@@ -161,14 +164,7 @@ def _frame(axes: "Axes", lines: Sequence[_Lines], first: int = 0) -> None:
     margin = 0.04 * max(last - first, 5)
     axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    shown = [
-        (value, epoch)
-        for ln in lines
-        for curve in (ln.val, ln.train)
-        for values in (curve.mean, curve.low, curve.high)
-        for epoch, value in zip(curve.epochs, values, strict=True)
-    ]
-    values = [value for value, epoch in shown if epoch >= first]
+    values = _values(lines, first)
     if first and values:
         room = 0.06 * (max(values) - min(values)) or 1.0
         axes.set_ylim(min(values) - room, max(values) + room)
@@ -177,6 +173,31 @@ def _frame(axes: "Axes", lines: Sequence[_Lines], first: int = 0) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _values(lines: Sequence[_Lines], first: int) -> list[float]:
+    """All that is drawn from an epoch on, bands included; of runs that diverged nothing."""
+    return [
+        value
+        for line in lines
+        for curve in (line.val, line.train)
+        for values in (curve.mean, curve.low, curve.high)
+        for epoch, value in zip(curve.epochs, values, strict=True)
+        if epoch >= first
+    ]
+
+
+def _extent(lines: Sequence[_Lines], first: int) -> tuple[float, float]:
+    values = _values(lines, first)
+    return min(values), max(values)
+
+
+def _dwarfs(lines: Sequence[_Lines]) -> bool:
+    """Whether the untrained models leave what was learned too little room; not where a run diverged."""
+    if not _values(lines, 1) or any(line.diverged for line in lines):
+        return False
+    (low, high), (lowest, highest) = _extent(lines, 1), _extent(lines, 0)
+    return highest - lowest > DWARFED * (high - low) > 0
 
 
 def _overlaid(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
@@ -213,9 +234,14 @@ def _small_multiples(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
     for axes in grid[len(lines) :]:
         axes.set_visible(False)
     _frame(grid[0], lines)
+    if _dwarfs(lines):
+        low, high = _extent(lines, first=1)
+        room = 0.06 * (high - low)
+        grid[0].set_ylim(low - room, high + room)
     for axes in grid[max(len(lines) - 3, 0) : len(lines)]:
         axes.xaxis.set_tick_params(labelbottom=True)
-    figure.suptitle(_key(lines), x=0.01, ha="left", fontsize=plots.SMALL_SIZE, color=plots.MUTED)
+    outside = "    untrained (epoch 0): outside" if _dwarfs(lines) else ""
+    figure.suptitle(_key(lines) + outside, x=0.01, ha="left", fontsize=plots.SMALL_SIZE, color=plots.MUTED)
     figure.supxlabel("epoch", fontsize=plots.TEXT_SIZE, color=plots.INK)
     figure.supylabel(y_label, fontsize=plots.TEXT_SIZE, color=plots.INK)
     return figure

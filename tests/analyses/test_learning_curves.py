@@ -116,3 +116,15 @@ def test_more_than_six_variants_get_a_panel_each(subject: Callable[..., Subject]
     )
     shown = [axes for axes in figure.figure.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in shown] == [f"v{i}" for i in range(8)]
+
+
+@pytest.mark.parametrize(("start", "outside"), [(0.1, True), (0.75, False)])
+def test_untrained_models_leave_panels_room_for_what_was_learned(
+    subject: Callable[..., Subject], start: float, outside: bool
+) -> None:
+    seven = {f"v{index}": [[start, 0.8, 0.84, 0.86 + index / 1000]] for index in range(7)}
+    accuracy, *_ = LearningCurves().analyse(subject(seven))
+    low, _ = accuracy.figure.axes[0].get_ylim()
+    assert (low > 100 * start) == outside
+    assert ("lies outside the panels" in accuracy.caption) == outside
+    assert ("untrained (epoch 0): outside" in accuracy.figure.get_suptitle()) == outside
