@@ -168,9 +168,11 @@ def _frame(axes: "Axes", lines: Sequence[_Lines], first: int = 0) -> None:
     if first and values:
         room = 0.06 * (max(values) - min(values)) or 1.0
         axes.set_ylim(min(values) - room, max(values) + room)
-    elif values and min(values) > 0 and max(values) > 50 * min(values):
+    elif _needs_logarithm(values):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        # matplotlib leaves out all ticks between decades, and the decades with them, where these are many
+        is_wide = max(values) > 300 * min(values)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if is_wide else (1.0, 3.0), numticks=6))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
 
@@ -187,14 +189,21 @@ def _values(lines: Sequence[_Lines], first: int) -> list[float]:
     ]
 
 
+def _needs_logarithm(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) > 50 * min(values)
+
+
 def _extent(lines: Sequence[_Lines], first: int) -> tuple[float, float]:
     values = _values(lines, first)
     return min(values), max(values)
 
 
 def _dwarfs(lines: Sequence[_Lines]) -> bool:
-    """Whether the untrained models leave what was learned too little room; not where a run diverged."""
-    if not _values(lines, 1) or any(line.diverged for line in lines):
+    """Whether the untrained models leave what was learned too little room.
+
+    Not where a run diverged, whose end is to be seen, nor on a log axis.
+    """
+    if not _values(lines, 1) or any(line.diverged for line in lines) or _needs_logarithm(_values(lines, 0)):
         return False
     (low, high), (lowest, highest) = _extent(lines, 1), _extent(lines, 0)
     return highest - lowest > DWARFED * (high - low) > 0

@@ -128,3 +128,23 @@ def test_untrained_models_leave_panels_room_for_what_was_learned(
     assert (low > 100 * start) == outside
     assert ("lies outside the panels" in accuracy.caption) == outside
     assert ("untrained (epoch 0): outside" in accuracy.figure.get_suptitle()) == outside
+
+
+@pytest.mark.parametrize("smallest", [0.03, 0.005, 2e-4, 1e-7])
+@pytest.mark.parametrize("num", [1, 7])
+def test_a_logarithmic_axis_has_its_ticks(
+    make_run: Callable[..., Run], subject_from: Callable[..., Subject], smallest: float, num: int
+) -> None:
+    runs = [make_run(f"v{index}", 0, [0.1, 0.5, 0.6]) for index in range(num)]
+    for run in runs:
+        rows = [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
+        for row, loss in zip(rows, (2.3, 0.4, smallest), strict=True):
+            row["val_loss"] = loss
+        (run.path / "history.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    *_, loss = LearningCurves().analyse(subject_from(runs))
+    axes = loss.figure.axes[0]
+    loss.figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    labels = [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert len([label for label in labels if label]) >= 2
