@@ -12,16 +12,18 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnbench.data import load_dataset
-from cnnbench.data.base import Dataset
+from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.models.tuning import Backboned, Tuning
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, ProgressiveResizing, TrainConfig
+from cnnbench.tasks import Segmentation, make_task
 from cnnbench.training import (
     DivergedError,
     Epoch,
     Step,
     TrainingState,
+    calibrate,
     evaluate,
     fit,
     stops_early,
@@ -550,3 +552,29 @@ def test_the_backbone_has_a_learning_rate_of_its_own(dataset: Dataset) -> None:
     whole, tenth = changes
     assert torch.allclose(tenth["features.0.weight"], 0.1 * whole["features.0.weight"], rtol=1e-2, atol=1e-8)
     assert torch.equal(tenth["head.weight"], whole["head.weight"])
+
+
+class Brightness(nn.Module):
+    """Says of every pixel that it is rock with the probability of its brightness."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs[:, :1].clamp(1e-3, 1 - 1e-3).logit()
+
+
+def test_the_threshold_is_chosen_on_validation_and_nothing_else() -> None:
+    """Rock is what is brighter than 0.3 on validation, than 0.8 on train, and the dark on test."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    shares = images[:, 0].float() / 255
+    masks = {"train": shares[:20] >= 0.8, "val": shares[20:40] >= 0.3, "test": shares[40:] < 0.5}
+    splits = {
+        name: Split(images[start : start + 20], masks[name].to(torch.uint8), torch.arange(20))
+        for start, name in ((0, "train"), (20, "val"), (40, "test"))
+    }
+    dataset = Dataset(
+        "masks", ("ground", "rock"), splits["train"], splits["val"], splits["test"], (0.5,), (0.25,)
+    )
+    loader = Loader(dataset, DataConfig(name="masks", batch_size=5, normalize=False), CPU)
+    chosen = calibrate(Brightness(), loader, FP32, make_task("segmentation", TrainConfig()))
+    assert isinstance(chosen, Segmentation)
+    assert chosen.threshold == pytest.approx(0.3, abs=0.01)
