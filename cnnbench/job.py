@@ -290,6 +290,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
             "in_shape": list(loader.dataset.in_shape),
             "mean": list(loader.dataset.mean),
             "std": list(loader.dataset.std),
+            "splits": {name: split.described() for name, split in loader.dataset.splits().items()},
         },
         "num_params": summary.num_params,
         "macs": summary.macs,

@@ -96,6 +96,18 @@ def test_the_threshold_is_one_that_validation_likes_best(run: Run, outcome: Repo
     assert result["metrics"]["val_iou"] >= at_one_half - 1e-9
 
 
+def test_the_report_says_what_is_in_each_split(run: Run, outcome: Reported) -> None:
+    result, arrays = run.result() or {}, run.predictions()
+    splits = result["images"]["splits"]
+    assert {name: split["images"] for name, split in splits.items()} == {"train": 36, "val": 4, "test": 10}
+    for name in ("val", "test"):
+        assert splits[name]["share"] == pytest.approx(arrays[f"{name}_targets"].mean())
+    text = (outcome.directory / "report.md").read_text(encoding="utf-8")
+    share = 100 * splits["test"]["share"]
+    assert f"| lunar_synthetic | test | 10 | {share:.1f} |" in text
+    assert "Images of each split" in (outcome.directory / "report.html").read_text(encoding="utf-8")
+
+
 def test_iou_leads_the_comparison(outcome: Reported) -> None:
     comparison = outcome.comparison
     assert comparison is not None

@@ -74,6 +74,16 @@ class Split:
         """Groups (N,) of the split in order, or None where each image is its own."""
         return None if self.groups is None else self.groups[self.rows.to(self.groups.device)]
 
+    def described(self) -> dict[str, float]:
+        """How many images there are, in how many groups, and of masks the share of class 1."""
+        said: dict[str, float] = {"images": len(self)}
+        groups = self.all_groups()
+        if groups is not None:
+            said["groups"] = len(torch.unique(groups))
+        if self.targets.dim() == 3:
+            said["share"] = self.all_targets().float().mean().item()
+        return said
+
     def to(self, device: torch.device) -> "Split":
         return replace(
             self,
@@ -105,6 +115,10 @@ class Dataset:
     def task(self) -> TaskName:
         """What is to be predicted: a class for each image, or for each pixel."""
         return "segmentation" if self.train.targets.dim() == 3 else "classification"
+
+    def splits(self) -> dict[str, Split]:
+        """The three by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

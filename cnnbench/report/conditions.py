@@ -22,6 +22,7 @@ ON_TEST: "dict[JudgedOn, str]" = {
 }
 
 
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
 UNSET = {"train.loss": "the task's own: cross entropy, or for masks 0.5 bce + 0.5 dice"}
 
 
@@ -127,6 +128,37 @@ def table_of_differences(plan: Mapping[str, Any]) -> TextTable:
 def _at_a_time(device: "Mapping[str, Any]") -> str:
     seeds = device.get("seeds_in_one") or 1
     return f"{seeds}, as one model" if seeds > 1 else str(device.get("at_a_time") or 1)
+
+
+def table_of_images(subject: "Subject") -> TextTable:
+    """How many images each split had, and for masks how much of them there is to find; a line for each.
+
+    Runs of before this was kept have none.
+    """
+    found: dict[str, list[list[str]]] = {}
+    for run in subject.runs:
+        splits = ((run.result() or {}).get("images") or {}).get("splits") or {}
+        data = str((run.config().get("data") or {}).get("name"))
+        rows = [[data, SPLITS.get(name, name), *_described(split)] for name, split in splits.items()]
+        if rows and rows not in found.values():
+            found[f"{data} {len(found)}"] = rows
+    rows = [row for each in found.values() for row in each]
+    columns = ["data", "split", "images", "scenes", "share of class 1 (%)"]
+    used = [place for place in range(len(columns)) if place < 3 or any(row[place] != DASH for row in rows)]
+    return TextTable(
+        [columns[place] for place in used],
+        [[row[place] for place in used] for row in rows],
+        [place > 1 for place in used],
+    )
+
+
+def _described(split: "Mapping[str, Any]") -> list[str]:
+    """Images, groups, and the share of class 1 in percent."""
+    share = split.get("share")
+    return [
+        *(f"{split[key]:,}" if isinstance(split.get(key), int) else DASH for key in ("images", "groups")),
+        f"{100 * share:.1f}" if isinstance(share, float) else DASH,
+    ]
 
 
 def table_of_hardware(subject: "Subject") -> TextTable:

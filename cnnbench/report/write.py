@@ -18,6 +18,7 @@ from cnnbench.report.conditions import (
     command_of,
     table_of_differences,
     table_of_hardware,
+    table_of_images,
     table_of_shared,
     table_of_versions,
 )
@@ -88,6 +89,7 @@ def write_report(
         "stage_rule": winners.RULE,
         "shared": table_of_shared(plan),
         "differences": table_of_differences(plan),
+        "images": table_of_images(subject),
         "hardware": table_of_hardware(subject),
         "versions": table_of_versions(subject),
         "command": command_of(plan),
