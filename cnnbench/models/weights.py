@@ -121,6 +121,8 @@ def read(path: Path) -> dict[str, Tensor]:
     Only tensors and plain containers are read: a file that holds anything else is refused, and nothing
     in it runs.
     """
+    if kind := _kind_of_no_weights(path):
+        raise CnnbenchError(f"{path} {kind}")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -129,8 +131,6 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise CnnbenchError(f"{path} is no safetensors file, or cut short: {error}") from error
-    if kind := _kind_of_no_weights(path):
-        raise CnnbenchError(f"{path} {kind}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:

@@ -87,6 +87,8 @@ def predict(
     if opened.threshold is not None:
         own_masks = [path for path in paths if path.stem.endswith(MASK_NAME.format("").removesuffix(".png"))]
         paths = [path for path in paths if path not in own_masks]
+        if not paths:
+            raise CnnbenchError(f"name at least one picture; {_left_out(own_masks)}")
     if opened.threshold is None:
         items: Iterator[Prediction] = _classify(opened, paths, top or MOST_CLASSES)
     else:

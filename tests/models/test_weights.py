@@ -101,9 +101,10 @@ def test_every_cut_of_the_older_format_is_told_as_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_often_stands_in_the_place_of_weights(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(CnnbenchError, match=said):
-        read(tmp_path / "a.pth")
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CnnbenchError, match=said):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("by", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])

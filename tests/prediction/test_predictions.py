@@ -170,6 +170,8 @@ def test_masks_that_were_predicted_are_not_pictures_again(place: Path, tmp_path:
     assert [item.image.name for item in again.items] == ["a.png"]
     assert any("are no pictures" in note and "a_predicted_mask.png" in note for note in again.notes)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "a_predicted_mask.png"]
+    with pytest.raises(CnnbenchError, match=r"at least one picture; left out.*a_predicted_mask\.png"):
+        predict(place / "runs/demo/masks", [tmp_path / "a_predicted_mask.png"])
 
 
 def test_a_color_photograph_for_a_run_of_grey_images(place: Path, tmp_path: Path) -> None:
