@@ -99,7 +99,7 @@ def train_run(
         told_of_memory(device, at_batch_size(loader.batch_size)),
         threads_for(begun.summary.macs * loader.batch_size),
     ):
-        conditions = conditions_of(precision, device)
+        conditions = conditions_of(precision, device, dataset)
         share = yield from resume(run, state, conditions, Share(torch.get_num_threads(), at_a_time))
         torch.set_num_threads(share.threads)
         events = fit(state, loader, config.train, precision, seed=config.seed, at_a_time=share.at_a_time)
@@ -161,9 +161,14 @@ def told_of_memory(device: torch.device, doing: str) -> Iterator[None]:
         raise OutOfMemoryError(f"out of memory on {device.type} {doing}") from error
 
 
-def conditions_of(precision: Precision, device: torch.device) -> dict[str, str]:
+def conditions_of(precision: Precision, device: torch.device, dataset: Dataset) -> dict[str, str]:
     """What a run must not change in its middle, for then it would be no one's run."""
-    return {"device": device_name(device), "precision": precision.name, "torch": version("torch")}
+    return {
+        "device": device_name(device),
+        "precision": precision.name,
+        "torch": version("torch"),
+        "images": dataset.digest(),
+    }
 
 
 def resume(

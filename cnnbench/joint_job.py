@@ -74,7 +74,7 @@ def train_runs(
         raise OutOfMemoryError(f"out of memory on {device.type} {TOO_MUCH}") from error
     macs = len(begun) * begun[0].summary.macs * begun[0].loader.batch_size
     with told_of_memory(device, TOO_MUCH), threads_for(macs):
-        conditions, shares = conditions_of(precision, device), []
+        conditions, shares = conditions_of(precision, device, dataset), []
         for each in begun:
             now = Share(torch.get_num_threads(), 1, len(begun))
             share = yield from _told_of(each.run, resume(each.run, each.state, conditions, now))

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,25 @@ def test_a_run_begun_in_another_precision_starts_anew(run: Run, dataset: Dataset
     assert 'precision "fp32" → "bf16"' in said
     assert not any(isinstance(event, Resumed) for event in events)
     assert [row["epoch"] for row in run.history()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("part", ["rows", "targets"])
+def test_a_run_begun_on_other_splits_starts_anew(run: Run, dataset: Dataset, part: str) -> None:
+    """Else images it was trained on could stand in test now."""
+    until_epoch(train_run(run, run_config(), dataset, CPU), 1)
+    changed = dataset
+    if part == "rows":
+        train, val = dataset.train.rows.clone(), dataset.val.rows.clone()
+        train[0], val[0] = dataset.val.rows[0], dataset.train.rows[0]
+        changed = replace(
+            dataset, train=replace(dataset.train, rows=train), val=replace(dataset.val, rows=val)
+        )
+    else:
+        changed = replace(dataset, test=replace(dataset.test, targets=dataset.test.targets.flip(0)))
+    events = list(train_run(run, run_config(), changed, CPU))
+    (damaged,) = [event for event in events if isinstance(event, Damaged)]
+    assert "was begun under other conditions (images " in damaged.message
+    assert not any(isinstance(event, Resumed) for event in events)
 
 
 def test_figures_are_of_the_weights_on_disk(

@@ -102,7 +102,9 @@ class LearningCurves(Analysis):
         if len(lines) > MOST_IN_ONE:
             parts.append("In gray: the validation curves of the other variants.")
             if _dwarfs(lines):
-                parts.append("Epoch 0 lies outside the panels, to leave room for what was learned.")
+                parts.append(
+                    "Where epoch 0 is not seen it lies outside the panels: what was learned needs the room."
+                )
         if subject.diverged():
             parts.append(
                 "Dotted lines that end in a cross are runs that diverged; means and bands leave them out."
@@ -199,11 +201,14 @@ def _extent(lines: Sequence[_Lines], first: int) -> tuple[float, float]:
 
 
 def _dwarfs(lines: Sequence[_Lines]) -> bool:
-    """Whether the untrained models leave what was learned too little room.
+    """Whether the untrained models leave what was learned too little room, and may stay outside.
 
-    Not where a run diverged, whose end is to be seen, nor on a log axis.
+    Not where a run diverged, whose end is to be seen, where epoch 0 is all there is of a variant or its best,
+    nor on a log axis.
     """
-    if not _values(lines, 1) or any(line.diverged for line in lines) or _needs_logarithm(_values(lines, 0)):
+    if any(line.diverged or line.best_epoch == 0 or line.val.epochs == [0] for line in lines):
+        return False
+    if not _values(lines, 1) or _needs_logarithm(_values(lines, 0)):
         return False
     (low, high), (lowest, highest) = _extent(lines, 1), _extent(lines, 0)
     return highest - lowest > DWARFED * (high - low) > 0
@@ -249,7 +254,7 @@ def _small_multiples(lines: Sequence[_Lines], y_label: str) -> "MplFigure":
         grid[0].set_ylim(low - room, high + room)
     for axes in grid[max(len(lines) - 3, 0) : len(lines)]:
         axes.xaxis.set_tick_params(labelbottom=True)
-    outside = "    untrained (epoch 0): outside" if _dwarfs(lines) else ""
+    outside = "    untrained (epoch 0) may lie outside" if _dwarfs(lines) else ""
     figure.suptitle(_key(lines) + outside, x=0.01, ha="left", fontsize=plots.SMALL_SIZE, color=plots.MUTED)
     figure.supxlabel("epoch", fontsize=plots.TEXT_SIZE, color=plots.INK)
     figure.supylabel(y_label, fontsize=plots.TEXT_SIZE, color=plots.INK)

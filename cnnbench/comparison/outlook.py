@@ -6,15 +6,15 @@ from cnnbench.comparison.quantities import Quantity
 from cnnbench.paired_tests import PairedTest
 from cnnbench.seeds_needed import MOST, limited_by_images, seeds_needed
 
-FAINT = 0.32  # p of a difference of one standard error: a smaller one is no basis for a plan
+FAINT = 0.32  # p beyond which a difference is no basis for a plan: about that of one standard error
 ROUND = (*range(2, 11), 12, 15, 20, 25, 30, 40, 50, 60, 80, MOST)
 TOO_CLOSE = "too close to plan for"
 RULE = (
     "To tell: with about that many seeds of each variant, four of five repetitions of the whole experiment "
     "would find the difference, if it is really as large as measured and seeds scatter as they did (power "
     "80 %, p corrected for as many pairs, or gains held against others, as the recipe has). How large an "
-    "undecided difference is, is itself uncertain: that is a plan, and no promise. One that is smaller than "
-    "its standard error is too close to plan for."
+    "undecided difference is, is itself uncertain: that is a plan, and no promise. One of p "
+    "above 0.32, uncorrected, which is about its standard error, is too close to plan for."
 )
 
 

@@ -1,5 +1,6 @@
 """What a data set is as published and once prepared: three splits of uint8 images and their targets."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -81,7 +82,8 @@ class Split:
         if groups is not None:
             said["groups"] = len(torch.unique(groups))
         if self.targets.dim() == 3:
-            said["share"] = self.all_targets().float().mean().item()
+            masks = self.all_targets()
+            said["share"] = masks.count_nonzero().item() / masks.numel()
         return said
 
     def to(self, device: torch.device) -> "Split":
@@ -117,8 +119,18 @@ class Dataset:
         return "segmentation" if self.train.targets.dim() == 3 else "classification"
 
     def splits(self) -> dict[str, Split]:
-        """The three by name."""
+        """What may be looked at, by name: of a data set that is for test only, test."""
+        if self.test_only:
+            return {"test": self.test}
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def digest(self) -> str:
+        """Changes with which images are in which split and what is to be predicted of them."""
+        digest = hashlib.blake2b(digest_size=8)
+        rows = (self.train.rows, self.val.rows, self.test.rows)
+        for part in (*rows, self.train.targets, self.test.targets):  # validation shares those of train
+            digest.update(part.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     @property
     def in_shape(self) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ class Decoder:
 
     def __init__(self, height: int, width: int, caches: Sequence[Path], unusable: Unusable) -> None:
         """Pixels are looked for in all `caches`, and kept in the first that can be written, if any can."""
-        self.shape = (height, width, 3)
+        self.shape: tuple[int, ...] = (height, width, 3)
         self.caches = caches
         self.unusable = unusable
 
@@ -53,7 +53,7 @@ class Decoder:
     def decode(self, path: Path) -> Pixels:
         """The image in a file as (H, W, 3)."""
         content = read_bytes(path)
-        height, width, _ = self.shape
+        height, width = self.shape[:2]
         try:
             with Image.open(BytesIO(content), formats=["JPEG"]) as image:
                 if image.size != (width, height):
@@ -89,6 +89,17 @@ class Decoder:
             except OSError:  # read-only or full: the next place, and without any the files are decoded anew
                 continue
             return
+
+
+class NamingDecoder(Decoder):
+    """One whose `decode_all` names every file that cannot be used, and not the first alone."""
+
+    def read(self, group: str, folder: Path, names: Sequence[str], into: Pixels) -> None:
+        """As of any decoder; raises what `decode_all` raises, and keeps nothing of the group then."""
+        if all((folder / name).is_file() for name in names):
+            super().read(group, folder, names, into)
+        else:  # a link to nowhere has no size and no time by which a cache could be found
+            self.decode_all(folder, names, into)
 
 
 def cache_folders(data: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Reading original files and nothing else: what is missing or altered is said in one sentence."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnbench.errors import CnnbenchError
@@ -28,6 +28,12 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CnnbenchError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+
+
+def listed(found: Sequence[str], most: int = 3, separator: str = ", ") -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return separator.join(found[:most]) + more
 
 
 def damaged(path: Path, name: str, problem: str) -> CnnbenchError:

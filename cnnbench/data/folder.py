@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from cnnbench.data.base import Format, Source, Survey
-from cnnbench.data.decoded import Decoder, Pixels, cache_folders
+from cnnbench.data.decoded import NamingDecoder, Pixels, cache_folders
+from cnnbench.data.files import listed
 from cnnbench.data.folder_files import (
     ClassFiles,
     ImageClass,
     class_names,
     find_classes,
-    listed,
     notes_of,
     place_of,
     shown,
@@ -37,21 +37,14 @@ class UnreadablePicturesError(Exception):
         self.problems = problems
 
 
-class PictureDecoder(Decoder):
-    """Reads pictures of any format and size at one size, on all cores."""
+class PictureDecoder(NamingDecoder):
+    """Reads pictures of any format and size at one size, on all cores; raises UnreadablePicturesError."""
 
     def __init__(self, size: int, place: Path) -> None:
         super().__init__(
             size, size, cache_folders(place), lambda path, problem: CnnbenchError(f"{shown(path)}: {problem}")
         )
         self.place = place
-
-    def read(self, group: str, folder: Path, names: Sequence[str], into: Pixels) -> None:
-        """As of any decoder. Raises UnreadablePicturesError, and keeps nothing of the group then."""
-        if all((folder / name).is_file() for name in names):
-            super().read(group, folder, names, into)
-        else:  # a link to nowhere has no size and no time by which a cache could be found
-            self.decode_all(folder, names, into)
 
     def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
         def decode(index: int) -> str | None:

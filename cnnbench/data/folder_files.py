@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cnnbench.data.files import listed
 from cnnbench.data.pictures import SUFFIXES
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.mistakes import choices, nearest
 
-MOST_NAMED = 3
 LAYOUT = "train/CLASS/PICTURE and test/CLASS/PICTURE"
 
 
@@ -99,12 +99,6 @@ def notes_of(place: Path, classes: Sequence[ImageClass]) -> list[str]:
     if (place / "val").is_dir():
         notes.append(f"folder: {place / 'val'} is not used, since validation is cut from train")
     return notes
-
-
-def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
-    """The first names, and how many there are besides."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def shown(path: Path) -> str:

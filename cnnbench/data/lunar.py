@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from cnnbench.data.base import Format, Source
-from cnnbench.data.decoded import Decoder, Pixels, cache_folders
-from cnnbench.data.lunar_files import Pair, find_pairs, find_place, find_sources, listed
-from cnnbench.data.near_copies import joined, near_copies
+from cnnbench.data.decoded import NamingDecoder, Pixels, cache_folders
+from cnnbench.data.files import listed
+from cnnbench.data.lunar_files import Pair, find_pairs, find_place, find_sources
+from cnnbench.data.near_copies import SIDE, joined, largest_group, near_copies
 from cnnbench.data.pictures import as_rgb
 from cnnbench.data.split import cut_by_group
 from cnnbench.errors import CnnbenchError
@@ -44,25 +45,40 @@ class UnusablePairsError(Exception):
         self.problems = problems
 
 
-class PairDecoder(Decoder):
-    """Reads images with their masks at one size: red, green, blue, and 1 where there is rock."""
+class PairDecoder(NamingDecoder):
+    """Reads images with their masks as rows of bytes, which `parts` takes apart."""
 
     def __init__(self, size: int, place: Path) -> None:
         super().__init__(
             size, size, cache_folders(place), lambda path, problem: CnnbenchError(f"{path}: {problem}")
         )
-        self.shape = (size, size, 4)
+        self.size, self.place = size, place
+        self.shape = (4 * size**2 + SIDE**2,)
 
-    def read_pairs(self, pairs: Sequence[Pair], place: Path, into: Pixels) -> None:
-        """Writes all to `into` (N, size, size, 4). Raises UnusablePairsError, and keeps nothing then."""
-        names = [str(path.relative_to(place)) for pair in pairs for path in (pair.render, pair.ground)]
-        self.read(f"pairs-{self.shape[0]}", place, names, into)
+    def read_pairs(self, pairs: Sequence[Pair]) -> tuple[Pixels, dict[int, str]]:
+        """All pairs (N, bytes), and what is wrong with those that cannot be used, by their places.
+
+        Only where there are none of these is what was decoded kept.
+        """
+        names = [str(path.relative_to(self.place)) for pair in pairs for path in (pair.render, pair.ground)]
+        rows = np.zeros((len(pairs), *self.shape), dtype=np.uint8)
+        try:
+            self.read(f"pairs-{self.size}-{len(pairs)}", self.place, names, rows)
+        except UnusablePairsError as error:
+            return rows, error.problems
+        return rows, {}
+
+    def parts(self, rows: Pixels) -> tuple[Pixels, Pixels, Pixels]:
+        """Images (N, size, size, 3), masks (N, size, size) and small grey pictures (N, SIDE²) of rows."""
+        both, small = np.split(rows, [4 * self.size**2], axis=1)
+        both = both.reshape(len(rows), self.size, self.size, 4)
+        return both[..., :3], both[..., 3], small
 
     def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
         """Of two names each the pair; what is usable is written also where others are not."""
         renders, grounds = ([folder / name for name in names[first::2]] for first in (0, 1))
         problems = {}
-        read = partial(_read, size=self.shape[0], place=folder)
+        read = partial(_read, size=self.size, place=folder)
         with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter
             for index, found in enumerate(pool.map(read, renders, grounds)):
                 if isinstance(found, UnusableError):
@@ -103,42 +119,48 @@ def load(
     sources, unmapped = find_sources(place, pairs)
     found += unmapped
     decoder = PairDecoder(size, place)
-    pixels = np.empty((len(pairs), *decoder.shape), dtype=np.uint8)
-    unusable: dict[int, str] = {}
-    try:
-        decoder.read_pairs(pairs, place, pixels)
-    except UnusablePairsError as error:
-        unusable = error.problems
+    rows, unusable = decoder.read_pairs(pairs)
     found += unusable.values()
     if found and problems == "refuse":
+        told = listed(found, MOST_TOLD, "; ")
         raise CnnbenchError(
-            f"The data set 'lunar' in {place}: {listed(found, MOST_TOLD)}. Mend these files, or leave them "
-            'out with data.problems = "skip".'
+            f"The data set 'lunar' in {place}: {told}. Mend these files, or leave them out with "
+            'data.problems = "skip".'
         )
     kept = [index for index, pair in enumerate(pairs) if index not in unusable and pair.number in sources]
     if len(kept) < 2:
-        why = f" ({listed(found)})" if found else ""
+        why = f" ({listed(found, separator='; ')})" if found else ""
         raise CnnbenchError(
             f"The data set 'lunar' in {place} has {len(kept)} usable pairs of PNG files{why}: two are needed."
         )
     if len(kept) < len(pairs):
-        pixels = pixels[kept]
-    both = torch.from_numpy(pixels)  # no copy: choosing rows below makes one
-    images, masks = both[..., :3].permute(0, 3, 1, 2), both[..., 3]
-    groups = torch.from_numpy(_scenes([sources[pairs[index].number] for index in kept], images))
+        rows = rows[kept]
+    pixels, rocks, small = decoder.parts(rows)
+    images, masks = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(rocks)
+    scenes, note = _scenes([sources[pairs[index].number] for index in kept], small)
+    groups = torch.from_numpy(scenes)
+    left_out = f"lunar: left out because {listed(found, separator='; ')}" if found else None
+    notes = tuple(each for each in (left_out, note) if each is not None)
     rest, test = cut_by_group(groups, max(1, round(test_fraction * len(kept))), num_least=2)
-    notes = (f"lunar: left out because {listed(found)}",) if found else ()
     return Source(
         images[rest], masks[rest], images[test], masks[test],
         CLASSES, train_groups=groups[rest], test_groups=groups[test], notes=notes,
     )  # fmt: skip
 
 
-def _scenes(sources: Sequence[str], images: torch.Tensor) -> NDArray[np.int64]:
-    """A group (N,) for each image: those of one source, and near copies of each other, have the same."""
+def _scenes(sources: Sequence[str], small: Pixels) -> tuple[NDArray[np.int64], str | None]:
+    """A group (N,) for each image: those of one source, and near copies of each other, have the same.
+
+    The sources alone, and a note that says so, where likeness would make a group of more than a tenth.
+    """
     groups = np.unique(sources, return_inverse=True)[1].astype(np.int64)
-    alike = near_copies(images)
-    return groups if alike is None else joined(groups, alike)
+    largest = max(2, len(groups) // 10)
+    alike = near_copies(small, largest)
+    if alike is not None:
+        together = joined(groups, alike)
+        if largest_group(together) <= max(largest, largest_group(groups)):
+            return together, None
+    return groups, "lunar: so many pictures look alike that those which do are not kept in one split"
 
 
 def rock_mask(image: "Image") -> NDArray[np.bool_]:
@@ -160,7 +182,11 @@ def rock_mask(image: "Image") -> NDArray[np.bool_]:
 
 
 def _read(render: Path, ground: Path, size: int, place: Path) -> "NDArray[Any] | UnusableError":
-    """Image and mask (size, size, 4) uint8; an error is returned, for others go on."""
+    """The row (bytes,) of a pair: red, green, blue and rock of each pixel, then the small grey picture.
+
+    That is of the file's own pixels: what is alike must not depend on `size`. An error is returned, for
+    others go on.
+    """
     from PIL.Image import Resampling, fromarray
 
     try:
@@ -173,8 +199,11 @@ def _read(render: Path, ground: Path, size: int, place: Path) -> "NDArray[Any] |
     except UnusableError as error:
         return error
     rock = fromarray(rock_mask(mask).astype(np.uint8)).resize((size, size), Resampling.NEAREST)
-    resized = as_rgb(image).resize((size, size), Resampling.BILINEAR)
-    return np.concatenate([np.asarray(resized), np.asarray(rock)[:, :, None]], axis=2)
+    upright = as_rgb(image)
+    resized = upright.resize((size, size), Resampling.BILINEAR)
+    small = upright.convert("L").resize((SIDE, SIDE), Resampling.BOX)
+    both = np.concatenate([np.asarray(resized), np.asarray(rock)[:, :, None]], axis=2)
+    return np.concatenate([both.ravel(), np.asarray(small).ravel()])
 
 
 def _open(path: Path, place: Path) -> "Image":

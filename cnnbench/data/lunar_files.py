@@ -11,7 +11,6 @@ from cnnbench.errors import CnnbenchError
 FOLDERS = ("moon", "artificial-lunar-rocky-landscape-dataset")
 RENDER, GROUND, MAPPING = "images/render", "images/ground", "mapping.csv"
 COLUMNS = ("index", "source_image")
-MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,8 @@ def find_sources(place: Path, pairs: Iterable[Pair]) -> tuple[dict[str, str], li
     by_index, problems = _read_mapping(file)
     sources = {}
     for pair in pairs:
-        index = re.sub(r"^\D*0*", "", pair.number)
-        if by_index.get(index):
-            sources[pair.number] = by_index[index]
+        if source := by_index.get(_digits(pair.number)):
+            sources[pair.number] = source
         else:
             problems.append(f"{pair.render.relative_to(place)} has no source in {MAPPING}")
     return sources, problems
@@ -102,13 +100,15 @@ def _read_mapping(file: Path) -> tuple[dict[str, str], list[str]]:
     problems = []
     for row in rows[1:]:
         index, source = (row[place] if place < len(row) else "" for place in places)
-        index = re.sub(r"^\D*0*", "", Path(index).stem)
+        if not index:
+            continue
+        index = _digits(Path(index).stem)
         if sources.setdefault(index, source) != source:
             problems.append(f"{MAPPING} names two sources of {index}: {sources[index]} and {source}")
+            sources[index] = ""  # which is none
     return sources, problems
 
 
-def listed(found: list[str], most: int = MOST_NAMED) -> str:
-    """The first of them, and how many more there are."""
-    more = f"; and {len(found) - most} more" if len(found) > most else ""
-    return "; ".join(found[:most]) + more
+def _digits(name: str) -> str:
+    """`7` of `render0007`."""
+    return re.sub(r"^\D*0*(?=\d)", "", name)

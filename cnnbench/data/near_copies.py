@@ -1,65 +1,65 @@
-"""Images that are nearly the same picture: a scene taken again, or a copy that was altered a little."""
+"""Pictures that are nearly the same: a scene taken again, or a copy that was altered a little."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 SIDE = 32  # of the small grey pictures that are compared
 ALIKE = 0.9  # correlation of their pixels from which two are one scene
-LARGEST = 0.1  # share of all images: a larger group shows that pictures of other scenes look alike too
 ROWS = 1024  # compared at a time, so that memory stays small
 
+Groups = NDArray[np.int64]  # (N,): images of one group have the same number
 
-def near_copies(images: Tensor) -> "NDArray[np.int64] | None":
-    """A group (N,) for each of images (N, C, H, W) uint8: near copies of each other have the same.
 
-    What is near a copy of an image belongs to it too. None where a group would hold more than LARGEST of at
-    least 20 images: then likeness says nothing of scenes.
+def near_copies(pictures: NDArray[np.uint8], largest: int) -> Groups | None:
+    """A group for each of N small grey pictures (N, SIDE²): near copies of each other have the same.
+
+    What is near a copy of a picture belongs to it too. None where there are so many pairs that a group must
+    hold more than `largest`: then likeness says nothing of scenes.
     """
-    pixels = _standardized(images)
-    leader = np.arange(len(pixels))
+    from scipy.sparse import coo_array
 
-    def find(index: int) -> int:
-        while leader[index] != index:
-            leader[index] = index = leader[leader[index]]
-        return index
-
+    pixels = _standardized(pictures)
+    most = len(pixels) * largest // 2
+    pairs: list[NDArray[np.int64]] = []
+    count = 0
     for start in range(0, len(pixels), ROWS):
-        alike = pixels[start : start + ROWS] @ pixels.T > ALIKE
-        for row, column in torch.nonzero(alike.triu(start + 1)).tolist():
-            one, other = sorted((find(start + row), find(column)))
-            leader[other] = one
-    groups = np.array([find(index) for index in range(len(pixels))])
-    _, sizes = np.unique(groups, return_counts=True)
-    if len(groups) >= 2 / LARGEST and sizes.max() > LARGEST * len(groups):
-        return None
-    return groups
+        found = np.argwhere(np.triu(pixels[start : start + ROWS] @ pixels.T > ALIKE, start + 1))
+        count += len(found)
+        if count > most:
+            return None
+        pairs.append(found + np.array([start, 0]))
+    rows, columns = np.concatenate(pairs).T
+    return _components(coo_array((np.ones(count), (rows, columns)), shape=(len(pixels),) * 2))
 
 
-def joined(first: "NDArray[np.int64]", second: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Groups (N,) in which all stay together that are together in one of two groupings."""
-    groups = np.unique(first, return_inverse=True)[1]
-    while True:
-        smallest = groups
-        for grouping in (first, second):
-            _, inverse = np.unique(grouping, return_inverse=True)
-            least = np.full(inverse.max() + 1, len(groups))
-            np.minimum.at(least, inverse, smallest)
-            smallest = least[inverse]
-        if (smallest == groups).all():
-            return np.asarray(groups, dtype=np.int64)
-        groups = smallest
+def joined(first: Groups, second: Groups) -> Groups:
+    """Groups in which all stay together that are together in one of two groupings, numbered from 0."""
+    from scipy.sparse import coo_array
+
+    one, other = (np.unique(grouping, return_inverse=True)[1] for grouping in (first, second))
+    num = int(one.max()) + int(other.max()) + 2
+    # an image ties a group of the one grouping to a group of the other
+    ties = coo_array((np.ones(len(one)), (one, int(one.max()) + 1 + other)), shape=(num, num))
+    return np.unique(_components(ties)[one], return_inverse=True)[1].astype(np.int64)
 
 
-def _standardized(images: Tensor) -> Tensor:
-    """Small grey pictures (N, SIDE²) of mean 0 and length 1; zeros where an image is all of one tone."""
-    small = [
-        adaptive_avg_pool2d(part.float().mean(1, keepdim=True), SIDE).flatten(1)
-        for part in torch.split(images, ROWS)
-    ]
-    pixels = torch.cat(small)
-    pixels -= pixels.mean(1, keepdim=True)
-    length = pixels.norm(dim=1, keepdim=True)
-    return torch.where(length > 1e-3, pixels / length.clamp_min(1e-3), 0.0)
+def largest_group(groups: Groups) -> int:
+    """How many images the largest group has."""
+    return int(np.unique(groups, return_counts=True)[1].max())
+
+
+def _components(graph: object) -> Groups:
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _standardized(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of mean 0 and length 1 each; zeros where a picture is all of one tone."""
+    pixels = pictures.astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(pixels, axis=1, keepdims=True)
+    standardized: NDArray[np.float32] = np.divide(
+        pixels, length, out=np.zeros_like(pixels), where=length > 1e-3
+    )
+    return standardized

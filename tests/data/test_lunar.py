@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from cnnbench.data import describe_dataset, load_dataset, lunar, task_of
+from cnnbench.data.base import Source
 from cnnbench.data.pictures import read_stretched
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import DataConfig
@@ -214,10 +216,10 @@ def test_many_problems_are_counted(moon: Callable[..., Path]) -> None:
     root = moon(29)
     for number in range(1, 26):
         (root / f"moon/images/ground/ground{number:04}.png").unlink()
-    with pytest.raises(CnnbenchError, match=r"render0020.png has no mask; and 5 more"):
+    with pytest.raises(CnnbenchError, match=r"render0020.png has no mask and 5 more"):
         lunar.load(root)
     (note,) = lunar.load(root, size=8, problems="skip").notes
-    assert note.endswith("render0003.png has no mask; and 22 more")
+    assert note.endswith("render0003.png has no mask and 22 more")
 
 
 @pytest.mark.parametrize(
@@ -240,9 +242,21 @@ def test_a_mapping_with_blanks_and_file_names(moon: Callable[..., Path]) -> None
 
 
 def test_an_image_of_two_sources(moon: Callable[..., Path]) -> None:
-    root = moon(3, mapping="index,source_image\n1,a\n2,b\n3,c\n0002,d\n")
-    with pytest.raises(CnnbenchError, match=r"mapping.csv names two sources of 2: b and d"):
+    rows = "".join(f"{number},s{number}\n" for number in range(1, 11))
+    root = moon(10, mapping=f"index,source_image\n{rows}0002,d\n,\n")
+    with pytest.raises(CnnbenchError, match=r"mapping.csv names two sources of 2: s2 and d"):
         lunar.load(root, size=8)
+    source = lunar.load(root, size=8, problems="skip")
+    assert sorted(torch.cat([source.train_images, source.test_images])[:, 0, 0, 0].tolist()) == [
+        1, 3, 4, 5, 6, 7, 8, 9, 10,
+    ]  # fmt: skip
+
+
+def test_an_index_of_0(moon: Callable[..., Path]) -> None:
+    root = moon(5, mapping="index,source_image\n0,a\n" + "".join(f"{n},b{n}\n" for n in range(1, 6)))
+    for part in ("render", "ground"):
+        (root / f"moon/images/{part}/{part}0005.png").rename(root / f"moon/images/{part}/{part}0000.png")
+    assert len(lunar.load(root, size=8).train_images) == 4
 
 
 def test_two_images_of_one_number(moon: Callable[..., Path]) -> None:
@@ -294,7 +308,91 @@ def test_what_was_decoded_is_kept_while_the_files_are_the_same(
     assert len(opened) == 20
     masks = torch.cat([changed.train_targets, changed.test_targets])
     assert masks.flatten(1).all(1).sum() == 1
-    assert len(list((root / "moon/.decoded").glob("pairs-8-*.npy"))) == 1
+    assert len(list((root / "moon/.decoded").glob("pairs-8-10-*.npy"))) == 1
+
+
+def test_sizes_and_parts_are_kept_beside_each_other(
+    moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = moon(12)
+    asked: list[dict[str, Any]] = [{"size": 8}, {"size": 4}, {"size": 8, "num_images": 6}]
+    first = [lunar.load(root, **options) for options in asked]
+    assert [tuple(source.train_images.shape[1:]) for source in first] == [(3, 8, 8), (3, 4, 4), (3, 8, 8)]
+    monkeypatch.setattr(lunar, "_open", None)  # nothing is opened again
+    for before, options in zip(first, asked, strict=True):
+        again = lunar.load(root, **options)
+        assert torch.equal(again.train_images, before.train_images)
+        assert torch.equal(again.train_targets, before.train_targets)
+
+
+def test_a_link_to_nowhere_is_named_and_can_be_left_out(moon: Callable[..., Path]) -> None:
+    root = moon(6)
+    path = root / "moon/images/render/render0003.png"
+    path.unlink()
+    path.symlink_to("gone.png")
+    with pytest.raises(CnnbenchError, match=r"render0003\.png cannot be read .*No such file"):
+        lunar.load(root, size=8)
+    source = lunar.load(root, size=8, problems="skip")
+    assert sorted(torch.cat([source.train_images, source.test_images])[:, 0, 0, 0].tolist()) == [
+        1,
+        2,
+        4,
+        5,
+        6,
+    ]
+
+
+def blotches(root: Path, copies: dict[int, int]) -> None:
+    """Makes every image another picture, but `copies`, which are brighter ones of others."""
+    folder = root / "moon/images/render"
+    for number in range(1, 1 + len(list(folder.iterdir()))):
+        coarse = np.random.default_rng(copies.get(number, number)).integers(40, 200, (8, 8), dtype=np.uint8)
+        grey = coarse.repeat(8, axis=0).repeat(8, axis=1) // (2 if number in copies else 1)
+        Image.fromarray(grey).convert("RGB").save(folder / f"render{number:04}.png")
+        mask = root / f"moon/images/ground/ground{number:04}.png"
+        Image.new("L", (64, 64), number).save(mask)  # all of it rock
+
+
+def groups_of(source: Source) -> list[set[int]]:
+    """The groups of train and of test."""
+    assert source.train_groups is not None
+    assert source.test_groups is not None
+    return [set(source.train_groups.tolist()), set(source.test_groups.tolist())]
+
+
+def test_near_copies_stay_in_one_split_whatever_the_size(moon: Callable[..., Path]) -> None:
+    root = moon(30)
+    blotches(root, {11: 3, 24: 3, 29: 8})
+    found = lunar.load(root, size=64)
+    train, test = groups_of(found)
+    assert len(train | test) == len(train) + len(test) == 27
+    for size in (8, 16, 32):
+        other = lunar.load(root, size=size)
+        assert torch.equal(other.test_groups, found.test_groups)  # type: ignore[arg-type]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("num", [12, 40])
+def test_where_all_look_alike_the_mapping_alone_counts_and_that_is_said(
+    moon: Callable[..., Path], num: int
+) -> None:
+    root = moon(num)
+    blotches(root, dict.fromkeys(range(2, num + 1), 1))
+    source = lunar.load(root, size=8)
+    assert sum(map(len, groups_of(source))) == num
+    assert len(source.test_images) == round(num / 5)
+    assert source.notes == (
+        "lunar: so many pictures look alike that those which do are not kept in one split",
+    )
+
+
+def test_copies_that_would_chain_all_sources_leave_the_mapping(moon: Callable[..., Path]) -> None:
+    rows = "".join(f"{number},s{(number - 1) // 4}\n" for number in range(1, 41))
+    root = moon(40, mapping=f"index,source_image\n{rows}")
+    blotches(root, {number: number - 1 for number in range(5, 41, 4)})
+    source = lunar.load(root, size=8)
+    assert list(map(len, groups_of(source))) == [8, 2]
+    assert len(source.notes) == 1
 
 
 def test_a_folder_in_the_home_directory(
@@ -350,4 +448,4 @@ def test_no_near_copy_of_a_real_photograph_is_on_the_other_side(data_root: Path)
         small.append(pixels - pixels.mean(1, keepdim=True))
     units = [each / each.norm(dim=1, keepdim=True) for each in small]
     for first, second in ((0, 1), (0, 2), (1, 2)):
-        assert (units[first] @ units[second].T).max() <= 0.9 + 1e-4
+        assert (units[first] @ units[second].T).max() < 0.92  # 0.9 in the files, of which these are resized
