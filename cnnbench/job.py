@@ -92,6 +92,7 @@ def train_run(
     """
     began = perf_counter() - load_seconds
     precision = choose_precision(config.train.precision, device)
+    memory.keep_freed()
     memory.reset_peak(device)
     begun = begin_run(run, config, dataset, device, precision, began)
     state, loader = begun.state, begun.loader

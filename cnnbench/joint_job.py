@@ -65,6 +65,7 @@ def train_runs(
     began = perf_counter() - load_seconds
     train = asked[0][1].train
     precision = choose_precision(train.precision, device)
+    memory.keep_freed()
     memory.reset_peak(device)
     with told_of_memory(device, TOO_MUCH):
         dataset = dataset.to(device)  # once for all of them

@@ -1,5 +1,6 @@
-"""Peak memory of a piece of work: of the device on CUDA, of the process elsewhere."""
+"""Memory of a piece of work: its peak, of the device or the process, and what is kept from step to step."""
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -9,6 +10,24 @@ import torch
 MIB = 2**20
 # What a container may use in bytes, where there is a limit: of Linux's control groups, version 2 and 1.
 LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+# Parameters of glibc's mallopt: see its manual page.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed() -> bool:
+    """Lets the process keep the memory that a step frees, for the next step; returns whether it can (glibc).
+
+    Else glibc hands it back to the system, and every step waits for it to be given, and zeroed, anew.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return False
+    # 32 MiB is the largest that glibc promises to take; what is larger, like data sets, is handed back
+    return bool(mallopt(M_MMAP_THRESHOLD, 32 * MIB)) and bool(mallopt(M_TRIM_THRESHOLD, 1024 * MIB))
 
 
 def reset_peak(device: torch.device) -> None:

@@ -1,6 +1,8 @@
 """Peaks of allocations of a known size."""
 
 import mmap
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,3 +93,29 @@ def test_a_container_has_no_more_than_its_limit(
     monkeypatch.setattr(memory, "LIMIT_FILES", (str(tmp_path / "memory.max"), str(tmp_path / "absent")))
     found = memory.available_bytes(CPU)
     assert found == 0 if left == 0 else found > 2**20
+
+
+FAULTS = """
+import resource, sys, torch
+from cnnbench import memory
+if sys.argv[1] == "keep":
+    assert memory.keep_freed()
+def step():
+    [torch.empty(4 * 2**20).fill_(1.0) for _ in range(6)]
+step()
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's allocator")
+def test_memory_that_a_step_frees_is_there_for_the_next_one() -> None:
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "leave")
+    }
+    assert faults["leave"] > 5 * 16 * memory.MIB / mmap.PAGESIZE  # more than a block of each step anew
+    assert faults["keep"] < faults["leave"] / 20

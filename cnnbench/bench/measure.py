@@ -218,6 +218,7 @@ def measure_variant(
         )
     precision = choose_precision(config.train.precision, device)
     summary = summarize_config(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+    memory.keep_freed()
     memory.reset_peak(device)
     measures = {
         name: loops.on_threads(
