@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done with a run, and why; "replace" is training anew where an old run stands."""
+    """What is to be done with a run, and why; "replace" is training anew where an old run stands.
 
-    action: Literal["reuse", "resume", "train", "replace"]
+    "take over": a run of the same settings is there, of another recipe.
+    """
+
+    action: Literal["reuse", "resume", "train", "replace", "take over"]
     reason: str
 
 
@@ -61,11 +64,13 @@ def is_complete(run: Run, settings: Mapping[str, Any], weights: bool = False) ->
     try:
         if run.result() is None:
             return False
+        config = run.config()
+        if differences({key: config.get(key) for key in settings}, with_defaults(settings)):
+            return False
         if weights:
             run.check()
         else:
             run.check_results()
-        config = run.config()
     except DamagedError:
         return False
-    return not differences({key: config.get(key) for key in settings}, with_defaults(settings))
+    return True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.decisions import Decision, decide
 from cnnbench.running.preflight import check_models
+from cnnbench.running.twins import find_twin, source_of
 from cnnbench.runs import Run
 
 if TYPE_CHECKING:
@@ -30,7 +31,14 @@ def look_ahead(
     root = data_root(data_dir)
     solved = solve(recipe, root, runs_dir)
     check_models(solved, root, runs_dir)
-    decisions = [(run, decide(run, config, fresh)) for run, config in solved_runs(solved, runs_dir)]
+    decisions = []
+    for run, config in solved_runs(solved, runs_dir):
+        decision = decide(run, config, fresh)
+        if decision.action == "train" and not fresh:
+            twin = find_twin(solved, config, runs_dir)
+            if twin is not None:
+                decision = Decision("take over", f"{source_of(twin, runs_dir)} has the same settings")
+        decisions.append((run, decision))
     return Ahead(decisions, stage_notes(solved, runs_dir))
 
 
