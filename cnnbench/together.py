@@ -15,6 +15,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from cnnbench import catalog, metrics
 from cnnbench.data.loader import Loader
+from cnnbench.models.batch_norm import BatchNorm2d
 from cnnbench.models.encoders import FAILURES
 from cnnbench.models.tuning import Backboned, Tuning, tuning_of
 from cnnbench.optimizers import ELEMENTWISE
@@ -109,6 +110,9 @@ class Stacked:
         }
         self.stacked_buffers: dict[str, Tensor] = buffers
         self._structure = copy.deepcopy(self.models[0]).to("meta")
+        for module in self._structure.modules():
+            if isinstance(module, BatchNorm2d):
+                module.in_rows = False
         # Autocast does not reach into vmap: what it does is done here. Convolutions and matrix products are
         # in the lower precision; batch norms take it and give it, but batched ones have no mixed kernel.
         self._cast: set[str] = set()

@@ -1,7 +1,8 @@
 """Which weights of another recipe's runs an encoder starts with: each seed takes those of the same seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import EncoderOf, EncoderWeights, Named, Recipe, Variant, Winner
@@ -75,3 +76,24 @@ def with_encoder(variant: Variant, asked: EncoderOf, winner: Winner) -> Variant:
     options = {**variant.model.options, asked.option: {**table, **winner.model.model_dump(mode="json")}}
     model = Named(name=variant.model.name, **options)
     return variant.model_copy(update={"model": model, "winner": winner})
+
+
+def never_learned(planned: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence on the variants of a plan whose encoder is frozen with the weights it was made with."""
+    names = [
+        each["name"]
+        for each in planned
+        if any(_is_frozen_at_random(option) for option in each["config"]["model"].values())
+    ]
+    if not names:
+        return []
+    return [
+        f"The encoder of {', '.join(names)} is frozen, if only at first, with random weights: what it puts "
+        "out was learned from nothing. That is a control, and no transfer."
+    ]
+
+
+def _is_frozen_at_random(option: Any) -> bool:
+    if not isinstance(option, Mapping) or not (option.get("freeze") or option.get("unfreeze_epoch")):
+        return False
+    return "run" not in option and not option.get("pretrained") and option.get("weights") is None

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnbench.comparison.assemble import compare_planned
 from cnnbench.comparison.built_on import recorded_winners, runs_dir_of, what_is_taken
-from cnnbench.comparison.encoders import named_variant, with_encoder, with_weights
+from cnnbench.comparison.encoders import named_variant, never_learned, with_encoder, with_weights
 from cnnbench.comparison.winners import METRIC, pick
 from cnnbench.data import data_root
 from cnnbench.decisions import Decision, decide
@@ -274,4 +274,4 @@ def stage_notes(recipe: Recipe, runs_dir: Path) -> list[str]:
     for variant in recipe.variants:
         for sentence in variant.winner.cut if variant.winner else ():
             notes[f"{variant.name}: {sentence}"] = None
-    return list(notes)
+    return [*notes, *never_learned(recipe.planned())]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from cnnbench.models import custom
+from cnnbench.models.batch_norm import BatchNorm2d
 from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -63,7 +64,7 @@ def conv(
 def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
     """The normalization for (N, C, H, W) inputs, or for (N, C) with dimensions = 0."""
     if name == "batch":
-        return nn.BatchNorm2d(num_channels) if dimensions == 2 else nn.BatchNorm1d(num_channels)
+        return BatchNorm2d(num_channels) if dimensions == 2 else nn.BatchNorm1d(num_channels)
     if name == "group":
         # 32 groups as in Wu & He (2018), or the largest smaller number that divides the channels.
         groups = next(g for g in range(min(32, num_channels), 0, -1) if num_channels % g == 0)

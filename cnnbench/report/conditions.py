@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.comparison.encoders import never_learned
 from cnnbench.report.tables import DASH, TextTable
 from cnnbench.settings import flatten
 
@@ -71,6 +72,7 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
             f"{', '.join(map(str, sorted(limits)))}): where a data set has more, the figures do not stand "
             "for all of it."
         )
+    sentences += never_learned(plan["variants"])
     if any(row.train_seconds is not None for row in measured):
         sentences.append(
             "Times hold for the hardware below and whatever else ran on it; they order variants, no more."

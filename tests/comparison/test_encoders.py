@@ -399,3 +399,13 @@ def test_limits_count_the_encoder(done: Place) -> None:
     done.change("masks", "[model]", "[limits]\nmax_params = 500\n[model]")
     with pytest.raises(CnnbenchError, match=r"variant 'scratch': .* parameters exceed max_params = 500"):
         describe_plan(done.load("masks"), Path("data"), done.runs)
+
+
+def test_a_frozen_encoder_that_never_learned_is_called_a_control(place: Place) -> None:
+    told = "frozen, if only at first, with random weights"
+    place.run("classifier")
+    assert not any(told in note for note in look_ahead(place.load("masks"), place.runs).notes)
+    place.change("masks", "blocks = [1, 1]}", "blocks = [1, 1], freeze = true}")
+    assert sum(f"The encoder of scratch is {told}" in note for note in place.run("masks", seeds=1)) == 1
+    report = (place.runs / "masks/report.md").read_text()
+    assert f"The encoder of scratch is {told}" in " ".join(report.split())

@@ -34,8 +34,8 @@ train.lr = {lr}
 def folder(tmp_path: Path) -> Path:
     for name, values in {
         "series/one": {"first": "plain", "second": "fast", "lr": 0.1},
-        "series/two": {"first": "base", "second": "slow", "lr": 0.001},
-        "other": {"first": "base", "second": "slow", "lr": 0.001},
+        "series/two": {"first": "base", "second": "slow", "lr": 0.002},
+        "other": {"first": "base", "second": "slow", "lr": 0.002},
         "alone": {"first": "plain", "second": "fast", "lr": 0.1},
     }.items():
         path = tmp_path / f"recipes/{name}.toml"
