@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from cnnbench import catalog
 from cnnbench.arguments import Kind
@@ -388,6 +389,50 @@ def test_runs_that_would_be_in_a_file(cnnbench: Command, tmp_path: Path) -> None
     done = cnnbench("recipe", tmp_path / "tiny.toml", "--runs", tmp_path / "file")
     assert done.code == 2
     assert "Not a directory; name another place" in done.err
+
+
+@pytest.fixture
+def digit(tmp_path: Path) -> Path:
+    path = tmp_path / "eight.png"
+    Image.new("L", (8, 8), 200).save(path)
+    return path
+
+
+def test_predict_prints_classes_with_probabilities(trained: Trained, digit: Path, cnnbench: Command) -> None:
+    runs = trained[0] / "runs"
+    code, out, err = cnnbench("predict", runs / "tiny/wide/seed1", digit, "--top", 3, "--format", "json")
+    assert code == 0, err
+    (found,) = json.loads(out)
+    assert found["image"] == str(digit)
+    probabilities = [each["probability"] for each in found["classes"]]
+    assert len(probabilities) == 3
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+    code, out, err = cnnbench("predict", "tiny/wide", digit, "--runs", runs)  # its first seed, which is said
+    assert code == 0
+    assert "seed0" in err
+    assert "eight.png" in out
+    assert "%" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny/wode", "IMAGE"], "tiny/wide"),
+        (["tiny/wide", "absent.png"], "absent.png"),
+        (["tiny/wide", "IMAGE", "--save", "masks"], "masks"),
+        (["tiny/wide", "BROKEN"], "broken.png"),
+    ],
+)
+def test_mistakes_of_predict(
+    arguments: list[str], message: str, trained: Trained, digit: Path, cnnbench: Command
+) -> None:
+    broken = digit.with_name("broken.png")
+    broken.write_bytes(digit.read_bytes()[:40])
+    paths = {"IMAGE": digit, "BROKEN": broken}
+    done = cnnbench("predict", *(paths.get(each, each) for each in arguments), "--runs", trained[0] / "runs")
+    assert_one_message(done)
+    assert message in done.err
 
 
 def test_bench_writes_json_to_stdout_and_progress_to_stderr(cnnbench: Command, tmp_path: Path) -> None:

@@ -91,3 +91,37 @@ def test_the_head_is_the_last_matrix_of_the_first_group() -> None:
         {"step", "exp_avg", "exp_avg_sq"},
         {"momentum"},
     ]
+
+
+def test_what_is_frozen_stays_and_begins_anew_when_it_is_let_go() -> None:
+    """A parameter that had no gradient so far moves as in the first step."""
+    torch.manual_seed(0)
+    weights = [torch.randn(8, 4, 3, 3), torch.randn(8), torch.randn(10, 8)]
+    late, early = [[Parameter(each.clone()) for each in weights] for _ in range(2)]
+    optimizer = make(late)
+    gradients = [torch.randn_like(each) for each in weights]
+    for _ in range(3):
+        late[2].grad = gradients[2].clone()
+        optimizer.step()
+    assert torch.equal(late[0], weights[0])
+    assert torch.equal(late[1], weights[1])
+    assert not torch.equal(late[2], weights[2])
+    steps(optimizer, late, [gradients])
+    steps(make(early), early, [gradients])
+    torch.testing.assert_close(late[0], early[0])
+    torch.testing.assert_close(late[1], early[1])
+
+
+def test_a_group_has_its_own_learning_rate_and_the_head_is_of_the_first_one() -> None:
+    torch.manual_seed(0)
+    weight, head = torch.randn(8, 12), torch.randn(10, 8)
+    moved = []
+    for lr in (0.02, 0.002):
+        backbone, last = Parameter(weight.clone()), Parameter(head.clone())
+        groups = [{"params": [last], "lr": 0.02}, {"params": [backbone], "lr": lr}]
+        optimizer = Muon(groups, 0.02, 0.0, 0.95, (0.9, 0.95), 1e-8)
+        steps(optimizer, [last, backbone], [[torch.ones_like(head), torch.eye(8, 12)]])
+        torch.testing.assert_close(last.detach(), head - 0.02)  # Adam's first step is of one lr
+        moved.append(weight - backbone.detach())
+    torch.testing.assert_close(moved[1], moved[0] / 10, rtol=1e-3, atol=1e-6)
+    assert moved[0].norm() > 0.01

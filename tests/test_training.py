@@ -412,6 +412,23 @@ def test_gradients_are_clipped_to_a_norm(dataset: Dataset) -> None:
     assert_stepped(before, after, [step * 0.01 / norm for step in steps])
 
 
+def test_clipping_knows_all_gradients_whatever_their_rates(dataset: Dataset) -> None:
+    config = TrainConfig(epochs=1, optimizer=PLAIN_SGD, lr=0.5, grad_clip=0.01)
+    torch.manual_seed(0)
+    model = BackbonedNet(Tuning(lr_factor=0.1))
+    before = copy.deepcopy(model)
+    loader = Loader(dataset, data_config(batch_size=288), CPU)
+    list(fit(TrainingState(model, config, FP32), loader, config, FP32, seed=0))
+    inputs, targets = next(loader.train_batches(0, 1))
+    steps = torch.autograd.grad(F.cross_entropy(before(inputs), targets), list(before.parameters()))
+    norm = math.sqrt(sum(step.square().sum().item() for step in steps))
+    assert norm > 0.1
+    after = dict(model.named_parameters())
+    for (name, value), step in zip(before.named_parameters(), steps, strict=True):
+        lr = 0.5 if name.startswith("head") else 0.05
+        torch.testing.assert_close(after[name], value - lr * step * 0.01 / norm, atol=1e-6, rtol=1e-4)
+
+
 def test_small_gradients_are_not_clipped(dataset: Dataset) -> None:
     before, after, inputs, targets = first_step(dataset, grad_clip=1e3)
     assert_stepped(before, after, gradients(before, F.cross_entropy(before(inputs), targets)))

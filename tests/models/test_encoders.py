@@ -267,6 +267,20 @@ def test_it_normalizes_its_inputs_itself() -> None:
     assert not brings_weights(Named(name="unet", encoder=None))
 
 
+def test_grey_images_are_what_color_ones_of_equal_channels_are() -> None:
+    torch.manual_seed(0)
+    grey = unet(TIMM, size=32).eval()
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    assert isinstance(grey, UNet)
+    with torch.inference_mode():
+        torch.testing.assert_close(grey(images), grey(images.expand(2, 3, 32, 32)))
+    model = build_model(Named(name="unet", widths=[4, 6], encoder=TIMM), (1, 32, 32), 2)
+    logits = model(images)
+    assert logits.shape == (2, 1, 32, 32)
+    logits.square().mean().backward()
+    assert [name for name, each in model.named_parameters() if each.grad is None] == []
+
+
 def test_weights_of_a_whole_network_go_into_the_part(tmp_path: Path) -> None:
     torch.manual_seed(1)
     state = Pretrained("timm/resnet18", (3, 32, 32), 1000, head="imagenet").network.state_dict()
