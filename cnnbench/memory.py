@@ -26,8 +26,8 @@ def keep_freed() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library
         return False
-    # activations of a step are below 256 MiB as a rule; glibc before 2.35 takes no more than 32
-    taken = any(mallopt(M_MMAP_THRESHOLD, limit * MIB) for limit in (256, 32))
+    # activations are below 64 MiB as a rule, data sets above; older glibc takes no more than 32
+    taken = any(mallopt(M_MMAP_THRESHOLD, limit * MIB) for limit in (64, 32))
     return taken and bool(mallopt(M_TRIM_THRESHOLD, 1024 * MIB))
 
 
