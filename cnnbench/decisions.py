@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Decision:
     """What is to be done with a run, and why; "replace" is training anew where an old run stands.
 
-    "take over": a run of the same settings is there, of another recipe.
+    "take over": the recipe that this one is built on has a run of the same settings.
     """
 
     action: Literal["reuse", "resume", "train", "replace", "take over"]

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -21,18 +22,29 @@ def keep_freed() -> bool:
 
     Else glibc hands it back to the system, and every step waits for it to be given, and zeroed, anew.
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     # activations are below 64 MiB as a rule, data sets above; older glibc takes no more than 32
     taken = any(mallopt(M_MMAP_THRESHOLD, limit * MIB) for limit in (64, 32))
     return taken and bool(mallopt(M_TRIM_THRESHOLD, 1024 * MIB))
 
 
+def hand_back() -> None:
+    """Gives the system what is kept and not in use (glibc)."""
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library, or None where it has none of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
 def reset_peak(device: torch.device) -> None:
     """Starts a new peak, so that one run's does not hide the next one's (CUDA and Linux can)."""
+    hand_back()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""Which weights of another recipe's runs an encoder starts with: each seed takes those of the same seed."""
+"""Which weights an encoder starts with: of another recipe's runs each seed takes those of the same seed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import EncoderOf, EncoderWeights, Named, Recipe, Variant, Winner
+from cnnbench.recipe.encoders import is_random, tuning_of
+from cnnbench.recipe.merging import RUN
 from cnnbench.runs import DamagedError, Run
 
 
@@ -88,12 +90,12 @@ def never_learned(planned: Sequence[Mapping[str, Any]]) -> list[str]:
     if not names:
         return []
     return [
-        f"The encoder of {', '.join(names)} is frozen, if only at first, with random weights: what it puts "
-        "out was learned from nothing. That is a control, and no transfer."
+        f"The encoder of {', '.join(names)} is frozen with random weights, for good or at first: what it "
+        "puts out then was learned from nothing. That is a control, and no transfer."
     ]
 
 
 def _is_frozen_at_random(option: Any) -> bool:
-    if not isinstance(option, Mapping) or not (option.get("freeze") or option.get("unfreeze_epoch")):
+    if not isinstance(option, Mapping) or "name" not in option or RUN in option:
         return False
-    return "run" not in option and not option.get("pretrained") and option.get("weights") is None
+    return tuning_of(option).frozen(1) and is_random(option)

@@ -53,6 +53,11 @@ def architecture(table: Mapping[str, Any]) -> Named:
     return Named(**{key: value for key, value in table.items() if key not in ours})
 
 
+def is_random(table: Mapping[str, Any]) -> bool:
+    """Whether an encoder with a name begins with the weights that it is made with."""
+    return not table.get("pretrained") and table.get("weights") is None
+
+
 def tuning_of(table: Mapping[str, Any]) -> Tuning:
     """How the encoder is trained."""
     return Tuning(**{key: table[key] for key in TUNING if key in table})
@@ -110,8 +115,11 @@ def read_encoder(
         key = "unfreeze_epoch" if table["unfreeze_epoch"] is not None else "lr_factor"
         check.add(layer.origin((*path, key)), str(error), on_key=True)
         return None
-    is_random = not table.get("pretrained") and table.get("weights") is None
-    if tuning.frozen(1) and is_random and catalog.is_library_model(table.get("name", ""), check.plugins):
+    if (
+        tuning.frozen(1)
+        and is_random(table)
+        and catalog.is_library_model(table.get("name", ""), check.plugins)
+    ):
         key = "freeze" if tuning.freeze else "unfreeze_epoch"
         message = (
             "an encoder that is frozen needs weights, and these would be random: set pretrained = true or "

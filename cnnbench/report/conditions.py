@@ -80,6 +80,18 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     return sentences
 
 
+def taken_over(subject: "Subject") -> list[str]:
+    """A sentence on the runs that were trained for another recipe."""
+    sources = {run.label: (run.result() or {}).get("taken_from") for run in subject.runs}
+    told = [f"{label} (from {source})" for label, source in sources.items() if source]
+    if not told:
+        return []
+    return [
+        f"Taken over and not trained for this recipe: {', '.join(told)}. Their times are of that training, "
+        "and so are its conditions."
+    ]
+
+
 def command_of(plan: Mapping[str, Any]) -> str:
     """The command these runs were trained with, or the plainest one where a program trained them."""
     recorded = str(plan.get("command") or "")

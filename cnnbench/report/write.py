@@ -21,6 +21,7 @@ from cnnbench.report.conditions import (
     table_of_images,
     table_of_shared,
     table_of_versions,
+    taken_over,
 )
 from cnnbench.report.markup import render
 from cnnbench.report.tables import RESULTS, TextTable, as_csv, results, table_of
@@ -83,7 +84,7 @@ def write_report(
         "rule_of_checks": RULE_OF_CHECKS,
         "results": main,
         "sections": sections,
-        "cautions": cautions(plan, comparison),
+        "cautions": [*cautions(plan, comparison), *taken_over(subject)],
         "problems": _problems(comparison, subject),
         "stages": _stages(plan),
         "stage_rule": winners.RULE,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cnnbench.decisions import Decision, decide
 from cnnbench.running.preflight import check_models
-from cnnbench.running.twins import find_twin, source_of
+from cnnbench.running.twins import find_twin
 from cnnbench.runs import Run
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def look_ahead(
     decisions = []
     for run, config in solved_runs(solved, runs_dir):
         decision = decide(run, config, fresh)
-        if decision.action == "train" and not fresh:
-            twin = find_twin(solved, config, runs_dir)
-            if twin is not None:
-                decision = Decision("take over", f"{source_of(twin, runs_dir)} has the same settings")
+        twin = None if fresh else find_twin(solved, config, decision, runs_dir)
+        if twin is not None:
+            where = twin.path.relative_to(runs_dir).as_posix()
+            decision = Decision("take over", f"{where} has the same settings")
         decisions.append((run, decision))
     return Ahead(decisions, stage_notes(solved, runs_dir))
 

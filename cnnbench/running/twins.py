@@ -1,13 +1,13 @@
-"""Runs that a recipe has in common with those it is built on or beside: they are not trained again."""
+"""Runs that a recipe has in common with the one it is built on: they are taken over, not trained again."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnbench.decisions import is_complete
+from cnnbench.decisions import Decision, is_complete
 from cnnbench.running.events import Notice
 from cnnbench.running.work import Order
-from cnnbench.runs import BusyError, Run
+from cnnbench.runs import BusyError, DamagedError, Run
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Recipe, RunConfig
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 def take_over(orders: Sequence[Order], recipe: "Recipe", runs_dir: Path) -> Iterator[Notice]:
     """Copies what is there already for runs that were never begun, and says so; nothing with --fresh."""
     for order in orders:
-        if order.fresh or order.decide().action != "train":
-            continue
-        if (twin := find_twin(recipe, order.config, runs_dir)) is not None:
+        twin = None if order.fresh else find_twin(recipe, order.config, order.decide(), runs_dir)
+        if twin is not None:
             yield from _take(order, twin, runs_dir)
 
 
-def find_twin(recipe: "Recipe", config: "RunConfig", runs_dir: Path) -> Run | None:
-    """A whole run with the settings of this one, of a recipe that this one is built on or of its folder."""
-    for place in _places(recipe, runs_dir):
+def find_twin(recipe: "Recipe", config: "RunConfig", decision: Decision, runs_dir: Path) -> Run | None:
+    """A whole run with these settings, of a recipe that this one is built on, for one never begun."""
+    if decision.action != "train":
+        return None
+    for place in dict.fromkeys(runs_dir / each.winner.recipe for each in recipe.variants if each.winner):
         for path in sorted(place.glob(f"*/seed{config.seed}")):
             if _is_twin(Run(path), config):
                 return Run(path)
@@ -36,24 +37,16 @@ def source_of(twin: Run, runs_dir: Path) -> str:
     return (twin.result() or {}).get("taken_from") or twin.path.relative_to(runs_dir).as_posix()
 
 
-def _places(recipe: "Recipe", runs_dir: Path) -> list[Path]:
-    own = runs_dir / recipe.directory
-    places = [runs_dir / variant.winner.recipe for variant in recipe.variants if variant.winner]
-    if own.parent != runs_dir:  # recipes outside of any folder are no series
-        places += sorted(plan.parent for plan in own.parent.glob("*/plan.json"))
-    return [place for place in dict.fromkeys(places) if place != own]
-
-
 def _is_twin(run: Run, config: "RunConfig") -> bool:
     """Whether a run is whole and was trained with these settings, under whatever name."""
     return is_complete(run, config.model_dump(mode="json", exclude={"recipe", "variant"}), weights=True)
 
 
 def _take(order: Order, twin: Run, runs_dir: Path) -> Iterator[Notice]:
-    source = source_of(twin, runs_dir)
     try:
-        with order.run.locked():
+        with twin.locked(), order.run.locked():
+            source = source_of(twin, runs_dir)
             order.run.take_over(twin, order.config.model_dump(mode="json"), source)
-    except BusyError:
-        return  # whoever holds it trains it
+    except (BusyError, DamagedError, FileNotFoundError):
+        return  # another process is at one of the two: then it is trained here
     yield Notice(f"{order.run.label} has the settings of {source}: that run is taken over, not trained again")

@@ -402,10 +402,12 @@ def test_limits_count_the_encoder(done: Place) -> None:
 
 
 def test_a_frozen_encoder_that_never_learned_is_called_a_control(place: Place) -> None:
-    told = "frozen, if only at first, with random weights"
+    told = "frozen with random weights, for good or at first"
     place.run("classifier")
     assert not any(told in note for note in look_ahead(place.load("masks"), place.runs).notes)
-    place.change("masks", "blocks = [1, 1]}", "blocks = [1, 1], freeze = true}")
+    place.change("masks", "blocks = [1, 1]}", "blocks = [1, 1], unfreeze_epoch = 1}")  # never frozen
+    assert not any(told in note for note in look_ahead(place.load("masks"), place.runs).notes)
+    place.change("masks", "unfreeze_epoch = 1}", "freeze = true}")
     assert sum(f"The encoder of scratch is {told}" in note for note in place.run("masks", seeds=1)) == 1
     report = (place.runs / "masks/report.md").read_text()
     assert f"The encoder of scratch is {told}" in " ".join(report.split())

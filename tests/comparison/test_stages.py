@@ -377,6 +377,15 @@ def test_runs_that_the_recipe_before_has_are_taken_over(place: Place) -> None:
     place.change("last", "epochs = 1", "lr = 2e-2")
     place.run("base")
     source = place.runs / "base/small"
+    ahead = look_ahead(place.load("next"), place.runs).decisions
+    assert [(decision.action, decision.reason) for _, decision in ahead] == [
+        ("take over", "base/small/seed0 has the same settings"),
+        ("take over", "base/small/seed1 has the same settings"),
+        *[("train", "not trained yet")] * 2,
+    ]
+    assert [each.action for _, each in look_ahead(place.load("next"), place.runs, fresh=True).decisions] == [
+        "train"
+    ] * 4
     told = place.run("next")
     said = [sentence for sentence in told if "taken over" in sentence]
     assert said == [
@@ -396,6 +405,8 @@ def test_runs_that_the_recipe_before_has_are_taken_over(place: Place) -> None:
         }
     assert place.actions("next") == ["reuse"] * 4
     assert [row.num_seeds for row in compare([place.runs / "next"]).rows] == [2, 2]
+    report = (place.runs / "next/report.md").read_text()
+    assert "Taken over and not trained for this recipe: ones seed 0 (from base/small/seed0)" in report
     # of a copy of a copy the first one is named, and a run with other settings is trained
     told = place.run("last")
     assert sum("has the settings of base/small/seed" in sentence for sentence in told) == 2
