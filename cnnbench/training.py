@@ -206,7 +206,7 @@ def add_untrained_row(
 ) -> None:
     """Row 0: the model as it begins."""
     start = perf_counter()
-    val = evaluate(state.model, loader, loader.dataset.val, precision, task)
+    val = evaluate_val(state.model, loader, precision, task)
     seconds = perf_counter() - start
     peak = memory.peak_mib(loader.device)
     row = Epoch(
@@ -301,7 +301,7 @@ def finish_epoch(
         bad = int(trained.losses.isfinite().logical_not().int().argmax())
         raise DivergedError(epoch, first_step + bad + 1)
     start = perf_counter()
-    val = evaluate(state.model, loader, loader.dataset.val, precision, task)
+    val = evaluate_val(state.model, loader, precision, task)
     measures = task.measures(trained.matrix)
     if not math.isfinite(val.loss):
         raise DivergedError(epoch, first_step + num_steps)
@@ -369,6 +369,15 @@ def evaluate(
         predictions=torch.cat(predictions).cpu(),
         targets=split.all_targets().cpu(),
     )
+
+
+def evaluate_val(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Evaluation:
+    """The validation split after an epoch, masks at the threshold that is best there.
+
+    At one half an epoch would be judged by where its probabilities lie too: of rare pixels, cross entropy may
+    leave all of them below, however well they are ordered.
+    """
+    return evaluate(model, loader, loader.dataset.val, precision, calibrate(model, loader, precision, task))
 
 
 @torch.inference_mode()

@@ -59,7 +59,7 @@ def results(comparison: "Comparison") -> TextTable:
         notes.append(
             "All measures but accuracy are of the class looked for, over all pixels of the images; "
             "accuracy is the share of pixels that are right, and high wherever most pixels are background. "
-            "The threshold of the probability was chosen on validation."
+            "The threshold of the probability was chosen on validation, in every epoch anew."
         )
     if legend := formats.legend(comparison):
         notes.insert(0, legend + ".")
