@@ -32,6 +32,9 @@ NUMBERS = (
 
 OWN = ("config.json", "result.json")  # what a copy of a run has of its own
 
+# All of a finished run but its weights, the result last: enough to report it, compare it and build on it.
+RECORDS = ("config.json", "probes.jsonl", "history.jsonl", "predictions.npz", "result.json")
+
 # A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
 # does not notice a changed byte.
 STATE_HEADER = b"cnnbench state 1\n"
@@ -255,6 +258,14 @@ class Run:
                 files.write(self.path / path.name, path.read_bytes())
         result = {**read_json(other.path / "result.json"), "taken_from": source}
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
+
+    def copy_records(self, target: Path) -> None:
+        """Writes RECORDS to another directory; what a run does not have is not there either."""
+        for name in RECORDS:
+            if (self.path / name).is_file():
+                files.write(target / name, (self.path / name).read_bytes())
+            else:  # runs of old have no probes, diverged ones no predictions
+                (target / name).unlink(missing_ok=True)
 
     def drop_states(self) -> None:
         """Removes what only a run in training needs."""

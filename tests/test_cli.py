@@ -287,6 +287,19 @@ def test_report_writes_it_anew_and_copies_it(trained: Trained, cnnbench: Command
     assert before.partition("## Results")[0] == report.read_text(encoding="utf-8").partition("## Results")[0]
 
 
+def test_what_report_copied_is_compared_like_the_runs(
+    trained: Trained, cnnbench: Command, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    saved = tmp_path / "answers"
+    assert cnnbench("report", folder / "tiny.toml", "--runs", folder / "runs", "--save", saved).code == 0
+    assert not list(saved.rglob("*.safetensors"))
+    there = cnnbench("compare", folder / "tiny.toml", "--runs", folder / "runs", "--format", "json")
+    here = cnnbench("compare", folder / "tiny.toml", "--runs", saved, "--format", "json")
+    assert here.code == 0, here.err
+    assert here.out == there.out
+
+
 def test_a_report_needs_finished_runs(cnnbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(TINY, encoding="utf-8")

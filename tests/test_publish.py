@@ -6,6 +6,7 @@ import pytest
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.publish import publish
+from cnnbench.runs import Run
 
 REPORT = """# Depth
 
@@ -14,6 +15,8 @@ REPORT = """# Depth
 All numbers: [tables/results.csv](tables/results.csv). The recipe is [recipe.toml](recipe.toml).
 See [elsewhere](https://example.org/figures/curves.png).
 """
+
+RUN_FILES = ("config.json", "history.jsonl", "predictions.npz", "result.json")
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def files_under(folder: Path) -> list[str]:
 
 
 def test_the_page_and_what_it_shows_are_copied(finished: Path, tmp_path: Path) -> None:
-    page = publish(finished, "a/2_depth", tmp_path / "docs")
+    page = publish(finished, "a/2_depth", tmp_path / "docs", [])
     assert page == tmp_path / "docs" / "a" / "2_depth.md"
     assert files_under(tmp_path / "docs") == [
         "a/2_depth.md", "a/2_depth/figures/curves.png", "a/2_depth/recipe.toml",
@@ -46,14 +49,45 @@ def test_the_page_and_what_it_shows_are_copied(finished: Path, tmp_path: Path) -
 
 
 def test_files_of_an_earlier_report_go(finished: Path, tmp_path: Path) -> None:
-    publish(finished, "depth", tmp_path / "docs")
+    publish(finished, "depth", tmp_path / "docs", [])
     (tmp_path / "docs" / "depth" / "mine.txt").write_text("not of the report")
     (finished / "report.md").write_text("# Depth\n\nNo picture, [recipe.toml](recipe.toml)\n")
-    publish(finished, "depth", tmp_path / "docs")
+    publish(finished, "depth", tmp_path / "docs", [])
     assert files_under(tmp_path / "docs") == ["depth.md", "depth/mine.txt", "depth/recipe.toml"]
 
 
 def test_without_a_report_there_is_nothing_to_publish(tmp_path: Path) -> None:
     with pytest.raises(CnnbenchError, match=r"no report in .*: run the recipe first"):
-        publish(tmp_path / "runs", "depth", tmp_path / "docs")
+        publish(tmp_path / "runs", "depth", tmp_path / "docs", [])
     assert not (tmp_path / "docs").exists()
+
+
+@pytest.fixture
+def runs(finished: Path) -> list[Run]:
+    (finished / "plan.json").write_text("content of plan.json")
+    found = [Run(finished / variant / f"seed{seed}") for variant in ("deep", "flat") for seed in (0, 1)]
+    for run in found:
+        run.path.mkdir(parents=True)
+        for name in (*RUN_FILES, "best.safetensors", ".lock"):
+            (run.path / name).write_text(f"{name} of {run.label}")
+    return found
+
+
+def test_runs_are_copied_without_their_weights(finished: Path, runs: list[Run], tmp_path: Path) -> None:
+    publish(finished, "a/2_depth", tmp_path / "docs", runs)
+    copied = tmp_path / "docs/a/2_depth"
+    assert files_under(copied / "deep") == [f"seed{seed}/{name}" for seed in (0, 1) for name in RUN_FILES]
+    assert (copied / "flat/seed1/result.json").read_text() == "result.json of flat seed 1"
+    assert (copied / "plan.json").read_text() == "content of plan.json"
+
+
+def test_runs_of_an_earlier_report_go(finished: Path, runs: list[Run], tmp_path: Path) -> None:
+    publish(finished, "depth", tmp_path / "docs", runs)
+    copied = tmp_path / "docs/depth"
+    (copied / "flat/seed1/mine.txt").write_text("not of the run")
+    (runs[0].path / "predictions.npz").unlink()  # diverged this time
+    publish(finished, "depth", tmp_path / "docs", runs[:1])
+    assert files_under(copied / "deep") == [
+        f"seed0/{name}" for name in ("config.json", "history.jsonl", "result.json")
+    ]
+    assert files_under(copied / "flat") == ["seed1/mine.txt"]

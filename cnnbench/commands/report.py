@@ -20,7 +20,9 @@ def report(
     runs: RunsDir = Path("runs"),
     save: Annotated[
         Path | None,
-        typer.Option("--save", metavar="DIR", help="Copies the report with its pictures there too."),
+        typer.Option(
+            "--save", metavar="DIR", help="Copies report, pictures and runs, without weights, there."
+        ),
     ] = None,
     strict: Strict = False,
 ) -> None:
@@ -30,7 +32,7 @@ def report(
     """
     from cnnbench.publish import publish
     from cnnbench.recipe import load_recipe
-    from cnnbench.running import report_recipe
+    from cnnbench.running import complete_runs, report_recipe
 
     outcomes = []
     for path in recipes:
@@ -40,6 +42,8 @@ def report(
         show_outcome(loaded, outcome)
         outcomes.append(outcome)
         if save is not None:
-            console.say(f"saved: {publish(outcome.directory, loaded.directory, save)}")
+            runs_shown = complete_runs(outcome.directory)
+            page = publish(outcome.directory, loaded.directory, save, runs_shown)
+            console.say(f"saved: {page}")
     if strict:
         exit_unless_checks_hold(outcomes)

@@ -14,8 +14,17 @@ from cnnbench.comparison.built_on import stage_directories
 from cnnbench.comparison.stages import NotRunError, find_winner, solve, stale_stages
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
+from cnnbench.publish import publish
 from cnnbench.recipe import Recipe, load_recipe
-from cnnbench.running import is_ready, iterate_recipe, look_ahead, report_recipe, run_recipe, stages_of
+from cnnbench.running import (
+    complete_runs,
+    is_ready,
+    iterate_recipe,
+    look_ahead,
+    report_recipe,
+    run_recipe,
+    stages_of,
+)
 from cnnbench.running.events import Notice
 
 COMMON = """
@@ -159,6 +168,15 @@ def test_the_cheaper_one_is_taken_on_a_tie_and_lists_are_cut(done: Place) -> Non
     assert twos.winner is not None
     (sentence,) = twos.winner.cut
     assert "2 stages, so of convs = [2, 2, 2] the first 2 entries are used: [2, 2]" in sentence
+
+
+def test_a_copy_without_weights_can_be_built_on(done: Place, tmp_path: Path) -> None:
+    report_recipe(done.load("base"), runs_dir=done.runs, device="cpu")
+    base = done.runs / "base"
+    publish(base, "base", tmp_path / "answers", complete_runs(base))
+    assert not list((tmp_path / "answers").rglob("*.safetensors"))
+    expected = find_winner(done.file("base"), Path("data"), done.runs)
+    assert find_winner(done.file("base"), Path("data"), tmp_path / "answers") == expected
 
 
 def test_the_better_one_is_taken_where_it_is_really_better(place: Place) -> None:
