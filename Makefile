@@ -19,6 +19,9 @@ SUFFIX  := $(if $(REDUCED),+quick)
 RECIPES := $(sort $(shell find recipes -name '*.toml'))
 ANSWERS := $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/complete,$(RECIPES))
 
+# Python keeps what it compiles, even where the environment says no: else every start compiles all of PyTorch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 # Recipes one after another: two trainings at a time would spoil each other's measured times.
 .NOTPARALLEL:

@@ -1,5 +1,6 @@
 """Zero-shot figures held against counting by hand, on a network whose answers are known."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from cnnbench.data.loader import Loader
 from cnnbench.imagenet import CIFAR10, cifar10_indices
 from cnnbench.models.pretrained import Pretrained
 from cnnbench.precision import Precision
+from cnnbench.recipe import load_recipe
 from cnnbench.recipe.config import DataConfig
+from cnnbench.running import run_recipe
 from cnnbench.runs import Run
 
 FP32 = Precision("fp32", "cpu")
@@ -129,3 +132,46 @@ def test_other_models_are_left_out(any_subject: Subject) -> None:
     for item in ZeroShot().analyse(any_subject):
         assert isinstance(item, Table)
         assert "Not shown: " in item.caption
+
+
+REAL = """
+analyses = ["zero_shot"]
+[data]
+name = "imagenet_samples"
+batch_size = 12
+limit = 12
+[train]
+epochs = 0
+precision = "fp32"
+[[variants]]
+name = "small"
+model = {name = "torchvision/squeezenet1_1", head = "imagenet", weights = "squeezenet1_1_onnxzoo_tv.pth"}
+"""
+
+
+def test_a_real_network_through_a_whole_recipe(data_root: Path, tmp_path: Path) -> None:
+    """Against torchvision's own preprocessing and network, from the files of the photographs on."""
+    from PIL import Image
+    from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+    weights = data_root / "weights/squeezenet1_1_onnxzoo_tv.pth"
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}")
+    file = tmp_path / "real.toml"
+    file.write_text(REAL, encoding="utf-8")
+    outcome = run_recipe(load_recipe(file), runs_dir=tmp_path / "runs", data_dir=data_root, device="cpu")
+    with (outcome.directory / "tables/zero_shot.csv").open(encoding="utf-8") as table:
+        (row,) = csv.DictReader(table)
+    found = Run(outcome.directory / "small/seed0").predictions()
+    assert (row["images"], row["number"], len(found["test_targets"])) == ("all", "12", 12)
+    hits = (found["test_predictions"] == found["test_targets"]).mean()
+    assert row["top-1 of 1,000"].startswith(f"{100 * hits:.1f} (")
+
+    network = squeezenet1_1().eval()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    prepare = SqueezeNet1_1_Weights.IMAGENET1K_V1.transforms()
+    by_class = {int(path.name[:3]): path for path in (data_root / "imagenet-samples").rglob("*.JPEG")}
+    images = [prepare(Image.open(by_class[int(target)]).convert("RGB")) for target in found["test_targets"]]
+    with torch.inference_mode():
+        expected = network(torch.stack(images)).argmax(1)
+    assert (expected.numpy() == found["test_predictions"]).sum() >= 11  # one borderline photograph may turn
