@@ -16,7 +16,7 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
 
     Of the runs, which lie in `recipe_directory`, all is copied but the weights, so that with `--runs target`
     they can be reported, compared and built on. Files and runs that an earlier copy had and this one does not
-    are removed. Raises CnnbenchError without a report.
+    are removed. Raises CnnbenchError without a report, and where runs of another kind stand in the way.
     """
     report = recipe_directory / "report.md"
     if not report.is_file():
@@ -24,6 +24,14 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
     text = report.read_text(encoding="utf-8")
     page = target / f"{name}.md"
     folder = page.with_suffix("").name
+    in_place = (page.parent / folder).resolve() == recipe_directory.resolve()
+    copied = () if in_place else runs
+    copies = {page.parent / folder / run.path.relative_to(recipe_directory): run for run in copied}
+    for place in copies:
+        if more := _more_than_records(place):
+            raise CnnbenchError(
+                f"{place} holds a run with {more[0]}, not a copy of one: save to another folder"
+            )
     before = set(re.findall(rf"\({re.escape(folder)}/([^()\s]+)\)", _text_of(page)))
     used = set(LINKS.findall(text)) | ({"plan.json", "recipe.toml"} if runs else set())
     for file in sorted(used):
@@ -31,22 +39,26 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
     files.write(page, LINKS.sub(rf"]({folder}/\1)", text))
     for file in before - used:
         (page.parent / folder / file).unlink(missing_ok=True)
-    places = {page.parent / folder / run.path.relative_to(recipe_directory): run for run in runs}
-    for place, run in places.items():
+    for place, run in copies.items():
         run.copy_records(place)
-    for result in (page.parent / folder).glob("*/seed*/result.json"):
-        if result.parent not in places:
+    for result in () if in_place else (page.parent / folder).glob("*/seed*/result.json"):
+        if result.parent not in copies and not _more_than_records(result.parent):
             _remove_records(result.parent)
     return page
 
 
+def _more_than_records(place: Path) -> list[str]:
+    """The files in a run's directory that no copy of a run has."""
+    return sorted(path.name for path in place.glob("*") if path.name not in RECORDS)
+
+
 def _remove_records(place: Path) -> None:
-    """Removes a copied run, and its folders where nothing else is in them."""
+    """Removes a copied run, and the folder of its variant where it was the last."""
     for name in reversed(RECORDS):
         (place / name).unlink(missing_ok=True)
-    for folder in (place, place.parent):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    place.rmdir()
+    if not any(place.parent.iterdir()):
+        place.parent.rmdir()
 
 
 def _text_of(page: Path) -> str:

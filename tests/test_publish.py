@@ -90,4 +90,19 @@ def test_runs_of_an_earlier_report_go(finished: Path, runs: list[Run], tmp_path:
     assert files_under(copied / "deep") == [
         f"seed0/{name}" for name in ("config.json", "history.jsonl", "result.json")
     ]
-    assert files_under(copied / "flat") == ["seed1/mine.txt"]
+    assert files_under(copied / "flat") == [f"seed1/{name}" for name in sorted([*RUN_FILES, "mine.txt"])]
+
+
+def test_saved_in_place_no_run_is_touched(finished: Path, runs: list[Run], tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for run in runs for path in run.path.iterdir()}
+    publish(finished, "a/2_depth", tmp_path / "runs", runs[:1])
+    assert {path: path.read_bytes() for run in runs for path in run.path.iterdir()} == before
+
+
+def test_runs_with_weights_are_not_written_over(finished: Path, runs: list[Run], tmp_path: Path) -> None:
+    own = tmp_path / "other/a/2_depth/deep/seed1"
+    own.mkdir(parents=True)
+    (own / "best.safetensors").write_text("of another training")
+    with pytest.raises(CnnbenchError, match=r"deep/seed1 holds a run with best.safetensors, not a copy"):
+        publish(finished, "a/2_depth", tmp_path / "other", runs)
+    assert files_under(tmp_path / "other") == ["a/2_depth/deep/seed1/best.safetensors"]
