@@ -17,6 +17,7 @@ from cnnbench import memory
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
+from cnnbench.evaluation import Evaluation, calibrate, evaluate
 from cnnbench.inference import BATCH_SIZE, MASKS_BATCH_SIZE, measure_inference
 from cnnbench.models import begin, build_model, fit_to, takes_bytes
 from cnnbench.models.summary import Summary, summarize
@@ -29,12 +30,9 @@ from cnnbench.threads import threads_for
 from cnnbench.training import (
     DivergedError,
     Epoch,
-    Evaluation,
     Remark,
     Step,
     TrainingState,
-    calibrate,
-    evaluate,
     fit,
 )
 

@@ -94,18 +94,21 @@ class Segmentation:
         counts = torch.zeros(2 * NUM_THRESHOLDS, dtype=torch.int64, device=logits.device)
         return counts.scatter_add_(0, cells, torch.ones_like(cells)).view(2, NUM_THRESHOLDS)
 
+    def confusion(self, histogram: Tensor) -> Tensor:
+        """The confusion matrix (2, 2) at the threshold, one of the candidates, from a histogram of levels."""
+        reaching = histogram[:, round(self.threshold * NUM_THRESHOLDS) :].sum(1)
+        return torch.stack([histogram.sum(1) - reaching, reaching], dim=1)
+
     def with_best_threshold(self, histogram: Tensor) -> "Segmentation":
         """The task at the candidate of the highest IoU; of equals that closest to one half."""
-        reaching = histogram.flip(1).cumsum(1).flip(1)  # pixels that reach each threshold
-        totals = histogram.sum(1, keepdim=True)
-        best, best_key = self.threshold, (-1.0, 0.0)
-        for place in range(1, NUM_THRESHOLDS):
-            predicted = reaching[:, place : place + 1]
-            threshold = place / NUM_THRESHOLDS
-            iou = metrics.binary(torch.cat([totals - predicted, predicted], dim=1))["iou"]
-            if (key := (iou, -abs(threshold - 0.5))) > best_key:
-                best, best_key = threshold, key
-        return replace(self, threshold=best)
+        candidates = [replace(self, threshold=place / NUM_THRESHOLDS) for place in range(1, NUM_THRESHOLDS)]
+        return max(
+            candidates,
+            key=lambda each: (
+                metrics.binary(each.confusion(histogram))["iou"],
+                -abs(each.threshold - 0.5),
+            ),
+        )
 
 
 Task = Classification | Segmentation

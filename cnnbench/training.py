@@ -1,4 +1,4 @@
-"""The train loop and the evaluation, for every task."""
+"""The train loop, for every task."""
 
 import math
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench import catalog, memory, metrics
-from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
+from cnnbench.evaluation import evaluate_val
 from cnnbench.features import reused_features
 from cnnbench.models.tuning import begin_epoch, parameters_by_lr, tuning_of
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
 from cnnbench.seeds import mix
-from cnnbench.tasks import Segmentation, Task, make_task
+from cnnbench.tasks import Task, make_task
 
 # How often a train loop says where it is, in seconds: often enough for a progress bar, too seldom to cost.
 STEP_INTERVAL_SECONDS = 0.1
@@ -88,21 +88,6 @@ class DivergedError(Exception):
         super().__init__(f"the loss was no longer finite at step {step} (epoch {epoch})")
         self.epoch = epoch
         self.step = step
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss and every measure of the task over a split, and the predictions of each image in order."""
-
-    loss: float
-    measures: dict[str, float]
-    predictions: Tensor  # classes (N,) int64 or masks (N, H, W) uint8, on the CPU
-    targets: Tensor  # the same, as they should be
-
-    @property
-    def accuracy(self) -> float:
-        """The share of images, or of pixels, that are right."""
-        return self.measures["accuracy"]
 
 
 class TrainingState:
@@ -344,51 +329,3 @@ def stops_early(rows: list[Epoch], config: TrainConfig, let_go: int = 0) -> bool
         if row.leading > best + config.early_stopping.min_delta:
             best, best_epoch = row.leading, row.epoch
     return rows[-1].epoch - best_epoch >= config.early_stopping.patience
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, loader: Loader, split: Split, precision: Precision, task: Task | None = None
-) -> Evaluation:
-    """Loss, measures and predictions over a split, without augmentation; by default of the data's task."""
-    task = task or make_task(loader.dataset.task, TrainConfig())
-    model.eval()
-    num_classes = loader.dataset.num_classes
-    matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
-    total_loss = torch.zeros((), device=loader.device)
-    predictions: list[Tensor] = []
-    for inputs, targets in loader.eval_batches(split):
-        with precision.autocast():
-            logits = model(inputs)
-        total_loss += task.loss(logits.float(), targets, reduction="sum")
-        predictions.append(task.predict(logits))
-        matrix += metrics.confusion(targets, predictions[-1], num_classes)
-    return Evaluation(
-        loss=total_loss.item() / len(split),
-        measures=task.measures(matrix),
-        predictions=torch.cat(predictions).cpu(),
-        targets=split.all_targets().cpu(),
-    )
-
-
-def evaluate_val(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Evaluation:
-    """The validation split after an epoch, masks at the threshold that is best there.
-
-    At one half an epoch would be judged by where its probabilities lie too: of rare pixels, cross entropy may
-    leave all of them below, however well they are ordered.
-    """
-    return evaluate(model, loader, loader.dataset.val, precision, calibrate(model, loader, precision, task))
-
-
-@torch.inference_mode()
-def calibrate(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Task:
-    """The task with what is chosen on validation: the threshold of a segmentation, and else nothing."""
-    if not isinstance(task, Segmentation):
-        return task
-    model.eval()
-    counts = []
-    for inputs, targets in loader.eval_batches(loader.dataset.val):
-        with precision.autocast():
-            logits = model(inputs)
-        counts.append(task.histogram(logits, targets))
-    return task.with_best_threshold(torch.stack(counts).sum(0).cpu())

@@ -16,13 +16,14 @@ from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
+from cnnbench.evaluation import evaluate
 from cnnbench.job import Damaged, JobEvent, OutOfMemoryError, Resumed, train_run
 from cnnbench.models import build_model
 from cnnbench.models.whitened_cnn import Whitening
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, Named, RunConfig, TrainConfig
 from cnnbench.runs import Run
-from cnnbench.training import Epoch, evaluate
+from cnnbench.training import Epoch
 
 CPU = torch.device("cpu")
 DATA = DataConfig(name="synthetic", height=8, width=8, num_images=160, batch_size=32)
@@ -268,10 +269,10 @@ def test_a_model_that_does_not_fit(run: Run, dataset: Dataset) -> None:
 def test_out_of_memory_names_a_smaller_batch(
     run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def evaluate(*args: object) -> None:
+    def evaluate_val(*args: object) -> None:
         torch.empty(2**60)  # as too large a batch ends
 
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(training, "evaluate_val", evaluate_val)
     message = r"^out of memory on cpu at batch size 32; try --set data\.batch_size=16$"
     with pytest.raises(OutOfMemoryError, match=message):
         list(train_run(run, run_config(), dataset, CPU))

@@ -6,25 +6,22 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnbench.data import load_dataset
-from cnnbench.data.base import Dataset, Split
+from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
+from cnnbench.evaluation import evaluate
 from cnnbench.models.tuning import Backboned, Tuning
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, ProgressiveResizing, TrainConfig
-from cnnbench.tasks import Segmentation, make_task
 from cnnbench.training import (
     DivergedError,
     Epoch,
     Step,
     TrainingState,
-    calibrate,
-    evaluate,
     fit,
     stops_early,
     train_epoch,
@@ -441,38 +438,6 @@ def test_the_schedule_sets_the_lr_of_the_middle_of_each_step(dataset: Dataset) -
     assert [each.lr for each in rows[1:]] == pytest.approx(expected)
 
 
-# Evaluation
-
-
-@pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_evaluate_is_a_plain_loop(dataset: Dataset, split: str) -> None:
-    state, loader = begin(dataset, TrainConfig(), augment=CROP_FLIP)
-    rows = getattr(dataset, split)
-    measured = evaluate(state.model, loader, rows, FP32)
-    losses, predictions = [], []
-    state.model.eval()
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (dataset.mean, dataset.std))
-    with torch.no_grad():
-        for number in rows.rows:
-            logits = state.model(((rows.images[number] / 255 - mean) / std)[None])
-            losses.append(-logits.log_softmax(1)[0, rows.targets[number]].item())
-            predictions.append(int(logits.argmax()))
-    targets = rows.targets[rows.rows]
-    assert measured.loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
-    assert measured.predictions.tolist() == predictions
-    assert measured.targets.tolist() == targets.tolist()
-    assert measured.accuracy == pytest.approx(accuracy_score(targets, predictions))
-
-
-def test_evaluation_leaves_the_model_as_it_was(dataset: Dataset) -> None:
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(192, 10))
-    loader = Loader(dataset, data_config(), CPU)
-    before = copy.deepcopy(model.state_dict())
-    first, second = (evaluate(model, loader, dataset.val, FP32) for _ in range(2))
-    assert first.loss == second.loss
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
 # Precision, and no waiting
 
 
@@ -569,29 +534,3 @@ def test_the_backbone_has_a_learning_rate_of_its_own(dataset: Dataset) -> None:
     whole, tenth = changes
     assert torch.allclose(tenth["features.0.weight"], 0.1 * whole["features.0.weight"], rtol=1e-2, atol=1e-8)
     assert torch.equal(tenth["head.weight"], whole["head.weight"])
-
-
-class Brightness(nn.Module):
-    """Says of every pixel that it is rock with the probability of its brightness."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs[:, :1].clamp(1e-3, 1 - 1e-3).logit()
-
-
-def test_the_threshold_is_chosen_on_validation_and_nothing_else() -> None:
-    """Rock is what is brighter than 0.3 on validation, than 0.8 on train, and the dark on test."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8, generator=generator)
-    shares = images[:, 0].float() / 255
-    masks = {"train": shares[:20] >= 0.8, "val": shares[20:40] >= 0.3, "test": shares[40:] < 0.5}
-    splits = {
-        name: Split(images[start : start + 20], masks[name].to(torch.uint8), torch.arange(20))
-        for start, name in ((0, "train"), (20, "val"), (40, "test"))
-    }
-    dataset = Dataset(
-        "masks", ("ground", "rock"), splits["train"], splits["val"], splits["test"], (0.5,), (0.25,)
-    )
-    loader = Loader(dataset, DataConfig(name="masks", batch_size=5, normalize=False), CPU)
-    chosen = calibrate(Brightness(), loader, FP32, make_task("segmentation", TrainConfig()))
-    assert isinstance(chosen, Segmentation)
-    assert chosen.threshold == pytest.approx(0.3, abs=0.01)
