@@ -17,6 +17,7 @@ from cnnbench import catalog, metrics
 from cnnbench.data.loader import Loader
 from cnnbench.models.batch_norm import BatchNorm2d
 from cnnbench.models.encoders import FAILURES
+from cnnbench.models.pointwise import StridedPointwise
 from cnnbench.models.tuning import Backboned, Tuning, tuning_of
 from cnnbench.optimizers import ELEMENTWISE
 from cnnbench.precision import Precision
@@ -117,7 +118,8 @@ class Stacked:
         # in the lower precision; batch norms take it and give it, but batched ones have no mixed kernel.
         self._cast: set[str] = set()
         for prefix, module in self._structure.named_modules() if self.dtype != torch.float32 else ():
-            if type(module) in (nn.Conv2d, nn.Linear):  # a plugin's may do more with its weight
+            # a plugin's may do more with its weight
+            if type(module) in (nn.Conv2d, StridedPointwise, nn.Linear):
                 self._cast |= {f"{prefix}.{name}" for name, _ in module.named_parameters(recurse=False)}
                 module.register_forward_pre_hook(lambda _, given: (given[0].to(self.dtype), *given[1:]))
             elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from cnnbench.errors import CnnbenchError
+from cnnbench.models.pointwise import is_unsafe
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -42,7 +43,10 @@ class ScaledConv2d(nn.Conv2d):
             half, rest = divmod(self.kernel_size[0] - 1, 2)
             padding = (half, half)
             inputs = F.pad(inputs, (0, rest, 0, rest)) if rest else inputs
-        outputs = _ScaledConv2d.apply(inputs, self.weight, self.bias, self.scale, self.stride, padding)
+        stride: tuple[int, ...] = self.stride
+        if is_unsafe(self.kernel_size[0], stride[0], padding[0], self.in_channels):
+            inputs, stride = inputs[:, :, :: stride[0], :: stride[1]], (1, 1)
+        outputs = _ScaledConv2d.apply(inputs, self.weight, self.bias, self.scale, stride, padding)
         return cast("Tensor", outputs)
 
 

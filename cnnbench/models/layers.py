@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cnnbench.models import custom
 from cnnbench.models.batch_norm import BatchNorm2d
+from cnnbench.models.pointwise import StridedPointwise, is_unsafe
 from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -58,7 +59,10 @@ def conv(
     bias: bool = True,
 ) -> nn.Conv2d:
     """A convolution; of equal random state all kinds start as the same function."""
-    return CONVS[name](in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+    kind = CONVS[name]
+    if kind is nn.Conv2d and is_unsafe(kernel_size, stride, padding, in_channels):
+        kind = StridedPointwise
+    return kind(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
 
 
 def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
