@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
+from cnnbench.analyses.curves import MASKS_NOTE
 from cnnbench.comparison import compare
 from cnnbench.comparison.formats import to_csv, to_rows
 from cnnbench.comparison.sentences import conclusions
@@ -103,6 +104,11 @@ def test_every_epoch_is_judged_at_its_own_best_threshold(outcome: Reported, vari
     assert of_epoch["val_iou"] >= share - 1e-9, (
         "what finding every pixel, at the lowest threshold, would give"
     )
+
+
+def test_the_report_says_at_which_thresholds_curves_are(outcome: Reported) -> None:
+    assert outcome.report is not None
+    assert MASKS_NOTE in outcome.report.read_text(encoding="utf-8")
 
 
 def test_the_report_says_what_is_in_each_split(run: Run, outcome: Reported) -> None:

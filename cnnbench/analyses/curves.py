@@ -12,6 +12,10 @@ from cnnbench.runs import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MASKS_NOTE = (
+    "In training a pixel counts as found from a probability of one half, in validation from the threshold "
+    "that is best there in each epoch: where probabilities stay small, train lies far below."
+)
 BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
-from cnnbench.analyses.curves import BANDS, Curve, curve_of, values_by_epoch
+from cnnbench.analyses.curves import BANDS, MASKS_NOTE, Curve, curve_of, values_by_epoch
 from cnnbench.options import Band
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class LearningCurves(Analysis):
             f"{leading}. Train values are averages over the epoch while the weights change, on augmented "
             "images where the recipe augments, so they may lie on the worse side of validation."
         )
+        if measure != "loss" and leading != "accuracy":
+            parts.append(MASKS_NOTE)
         if measure == "loss" and leading != "accuracy":
             parts.append("Losses compare between variants only where these are trained with the same one.")
         if measure == "loss" and (smoothed := subject.smoothed()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import BANDS, Curve, curve_of, draw_curve, values_by_epoch
+from cnnbench.analyses.curves import BANDS, MASKS_NOTE, Curve, curve_of, draw_curve, values_by_epoch
 from cnnbench.analyses.rise import MIN_RISE, rise_of
 from cnnbench.options import Band
 from cnnbench.runs import Run
@@ -85,6 +85,7 @@ class Overfitting(Analysis):
             "Above zero, train is ahead. "
             + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
             + HISTORY_NOTE
+            + (f" {MASKS_NOTE}" if subject.leading() != "accuracy" else "")
             + (" What is far out in the first half leaves the picture." if cut else "")
             + _smoothing_note(subject)
             + subject.diverged_note()

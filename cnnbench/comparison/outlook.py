@@ -7,6 +7,7 @@ from cnnbench.paired_tests import PairedTest
 from cnnbench.seeds_needed import MOST, limited_by_images, seeds_needed
 
 FAINT = 0.32  # p beyond which a difference is no basis for a plan: about that of one standard error
+MASKS = ("_iou", "_dice")  # how the names of quantities of masks that are tested end
 ROUND = (*range(2, 11), 12, 15, 20, 25, 30, 40, 50, 60, 80, MOST)
 TOO_CLOSE = "too close to plan for"
 RULE = (
@@ -36,5 +37,6 @@ def to_tell(test: PairedTest, num_tests: int, images: str) -> str | None:
 
 
 def images_of(metric: Quantity) -> str:
-    """`test images`, or of which split a quantity is."""
-    return {"test": "test images", "val": "validation images"}.get(metric.split or "", "images")
+    """`test images`, or of which split a quantity is; of masks, those of one scene count as one."""
+    images = {"test": "test images", "val": "validation images"}.get(metric.split or "", "images")
+    return f"{images} (those of one scene counted as one)" if metric.name.endswith(MASKS) else images

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cnnbench.comparison.outlook import images_of, to_tell
-from cnnbench.comparison.quantities import KNOWN
+from cnnbench.comparison.quantities import named
 from cnnbench.paired_tests import Noise, PairedTest
 
 SEEDS = Noise((), (1.0, 1.0))
@@ -32,7 +32,12 @@ def test_to_tell(difference: float, p_value: float, noise: Noise | None, said: s
 
 @pytest.mark.parametrize(
     ("metric", "images"),
-    [("test_accuracy", "test images"), ("val_accuracy", "validation images"), ("train_seconds", "images")],
+    [
+        ("test_accuracy", "test images"),
+        ("val_accuracy", "validation images"),
+        ("train_seconds", "images"),
+        ("test_iou", "test images (those of one scene counted as one)"),
+    ],
 )
 def test_images_are_called_by_their_split(metric: str, images: str) -> None:
-    assert images_of(KNOWN[metric]) == images
+    assert images_of(named(metric, ["test_iou"])) == images
