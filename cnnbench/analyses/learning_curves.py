@@ -90,10 +90,9 @@ class LearningCurves(Analysis):
             f"{leading}. Train values are averages over the epoch while the weights change, on augmented "
             "images where the recipe augments, so they may lie on the worse side of validation."
         )
-        if measure != "loss" and leading != "accuracy":
-            parts.append(MASKS_NOTE)
-        if measure == "loss" and leading != "accuracy":
-            parts.append("Losses compare between variants only where these are trained with the same one.")
+        if leading != "accuracy":
+            losses = "Losses compare between variants only where these are trained with the same one."
+            parts.append(losses if measure == "loss" else MASKS_NOTE)
         if measure == "loss" and (smoothed := subject.smoothed()):
             whose = "" if len(smoothed) == len(subject.trained()) else f" ({', '.join(smoothed)})"
             parts.append(f"Train loss contains label smoothing{whose}, validation loss does not.")
