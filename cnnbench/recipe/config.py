@@ -345,6 +345,7 @@ class Recipe(_Config):
     claims: list[Claim] = []
     checks: list[Check] = []
     plugins: list[str] = []  # absolute paths
+    reuse: list[str] = []  # names of recipes whose runs may be taken over
     only: list[str] = []  # the variants to train now; all of them where it is empty
     quick: bool = False
     num_seeds: int | None = None  # what `--seeds` asked for

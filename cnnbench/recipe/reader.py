@@ -29,12 +29,12 @@ from cnnbench.recipe.merging import BEST_OF, Layer, merge, taken_back, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
-from cnnbench.recipe.stages import Stages
+from cnnbench.recipe.stages import Stages, stage_file
 from cnnbench.recipe.toml_positions import TomlPositions
 
 RECIPE_KEYS = (
-    "title", "question", "judged_on", "analyses", "plugins", "limits", "data", "model", "train", "sweep",
-    "variants", "claims", "checks",
+    "title", "question", "judged_on", "analyses", "plugins", "reuse", "limits", "data", "model", "train",
+    "sweep", "variants", "claims", "checks",
 )  # fmt: skip
 VARIANT_KEYS = ("name", "data", "model", "train", "limits", "match_params")
 _TABLES = ("data", "model", "train", "limits")  # what a variant has, and the recipe for all of them
@@ -86,6 +86,7 @@ class _Reader:
             if key not in RECIPE_KEYS:
                 check.unknown((key,), key, "key {} in the recipe", RECIPE_KEYS, on_key=True)
         self._plugins()
+        reuse = self._reuse()
         self.entries = read_entries(check, self.document, self.overrides)
         section_overrides = self._top_level_overrides()
         title = self._text("title")
@@ -115,6 +116,7 @@ class _Reader:
             claims=claims,
             checks=checks,
             plugins=check.plugins,
+            reuse=reuse,
             quick=self.quick,
             overrides=[override.text for override in self.overrides],
             text=self.text,
@@ -146,6 +148,23 @@ class _Reader:
                 self.check.add(("plugins", index), str(error))
             else:
                 self.check.plugins.append(str(file))
+
+    def _reuse(self) -> list[str]:
+        """The names of other recipes whose runs may be taken over."""
+        names = self.document.get("reuse", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            self.check.add(("reuse",), f"expected a list of names of recipes, found {found(names)}")
+            return []
+        kept = []
+        for index, name in enumerate(names):
+            file = stage_file(self.path, name)
+            if file is None:
+                self.stages.unknown(name, ("reuse", index))
+            elif file.resolve() == self.path.resolve():
+                self.check.add(("reuse", index), "is this recipe itself, whose runs are reused anyway")
+            else:
+                kept.append(recipe_name(file))
+        return kept
 
     def _text(self, key: str) -> str:
         value = self.document.get(key, "")

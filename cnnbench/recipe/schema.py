@@ -69,6 +69,7 @@ def recipe_schema() -> Schema:
             "question": text,
             "judged_on": {"enum": list(get_args(JudgedOn))},
             "analyses": {"type": "array", "items": {"$ref": "#/$defs/analysis"}},
+            "reuse": {"type": "array", "items": text},
             **sections,
             "claims": {"type": "array", "items": {"$ref": "#/$defs/claim"}},
             "sweep": {"$ref": "#/$defs/sweep"},

@@ -57,7 +57,7 @@ class Stages:
         name, keys = table[RUN], (option, RUN)
         file = stage_file(self.path, name)
         if file is None:
-            self._unknown(name, layer, keys)
+            self.unknown(name, layer.origin(keys))
             return None
         upstream = self._load(name, file, layer, keys)
         if upstream is None:
@@ -95,7 +95,7 @@ class Stages:
             return None
         file = stage_file(self.path, name)
         if file is None:
-            self._unknown(name, layer, (BEST_OF,))
+            self.unknown(name, where)
             return None
         upstream = self._load(name, file, layer, (BEST_OF,))
         if upstream is None:
@@ -107,12 +107,12 @@ class Stages:
             return None
         return BestOf(recipe=name, file=file, options=options, models=_different(kept))
 
-    def _unknown(self, name: str, layer: Layer, keys: Keys) -> None:
+    def unknown(self, name: str, where: Keys) -> None:
+        """Notes that there is no recipe of this name."""
         known = recipes_beside(self.path)
         near = next((each for each in known if each.endswith(f"/{name}")), None)
         near = near or nearest(name.removesuffix(".toml"), known)
         hint = "" if near else f"; expected {choices(known)}"
-        where = layer.origin(keys)
         self.check.add(where, f"no recipe {found(name)} in {_folder(self.path)}{hint}", near=near)
 
     def _load(self, name: str, file: Path, layer: Layer, keys: Keys) -> Recipe | None:

@@ -1,10 +1,11 @@
-"""Runs that a recipe has in common with the one it is built on: they are taken over, not trained again."""
+"""Runs that a recipe has in common with those it is built on or reuses: taken over, not trained again."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench.decisions import Decision, is_complete
+from cnnbench.recipe.overrides import directory_suffix
 from cnnbench.running.events import Notice
 from cnnbench.running.work import Order
 from cnnbench.runs import BusyError, DamagedError, Run
@@ -22,10 +23,12 @@ def take_over(orders: Sequence[Order], recipe: "Recipe", runs_dir: Path) -> Iter
 
 
 def find_twin(recipe: "Recipe", config: "RunConfig", decision: Decision, runs_dir: Path) -> Run | None:
-    """A whole run with these settings, of a recipe that this one is built on, for one never begun."""
+    """For a run never begun, a whole one with its settings, of a recipe this one is built on or reuses."""
     if decision.action != "train":
         return None
-    for place in dict.fromkeys(runs_dir / each.winner.recipe for each in recipe.variants if each.winner):
+    built_on = [each.winner.recipe for each in recipe.variants if each.winner]
+    reused = [name + directory_suffix([], recipe.quick) for name in recipe.reuse]
+    for place in dict.fromkeys(runs_dir / directory for directory in (*built_on, *reused)):
         for path in sorted(place.glob(f"*/seed{config.seed}")):
             if _is_twin(Run(path), config):
                 return Run(path)

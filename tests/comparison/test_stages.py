@@ -431,6 +431,30 @@ def test_runs_that_the_recipe_before_has_are_taken_over(place: Place) -> None:
     assert all(sentence.startswith("a seed") for sentence in told if "taken over" in sentence)
 
 
+def test_runs_of_recipes_named_to_be_reused_are_taken_over(place: Place) -> None:
+    """Nothing is built on them: what they do not have is trained, and they need not have been run."""
+    text = BASE.replace("analyses = []", 'analyses = []\nreuse = ["base"]').replace("large", "big")
+    (place.folder / "recipes/again.toml").write_text(text.replace("[8, 8, 8]", "[8, 8]"), encoding="utf-8")
+    assert place.actions("again") == ["train"] * 4
+    place.run("base")
+    decisions = [(run.label, decision.action) for run, decision in look_ahead(
+        place.load("again"), place.runs).decisions]  # fmt: skip
+    assert decisions[:2] == [("big seed 0", "train"), ("big seed 1", "train")]
+    assert decisions[2:] == [("small seed 0", "take over"), ("small seed 1", "take over")]
+    told = place.run("again")
+    assert sum("has the settings of base/small/seed" in sentence for sentence in told) == 2
+    assert stages_of(place.load("again")) == []
+    report = (place.runs / "again/report.md").read_text()
+    assert "Taken over and not trained for this recipe: small seed 0 (from base/small/seed0)" in report
+    # a quick run is no run in full
+    place.run("base", quick=True)
+    quick = look_ahead(place.load("again", quick=True), place.runs).decisions
+    assert [(run.label, decision.action) for run, decision in quick] == [
+        ("big seed 0", "train"),
+        ("small seed 0", "take over"),
+    ]
+
+
 def test_without_weights_or_with_fresh_nothing_is_taken_over(place: Place) -> None:
     place.change("next", "model = {convs = [1, 1, 1]}", "")
     place.run("base")

@@ -72,6 +72,25 @@ def test_candidates_multiply_along_a_chain_and_equal_ones_count_once(write: Writ
     assert len(candidates(load(write(next=same)))) == 2
 
 
+def test_recipes_whose_runs_are_reused(write: Write) -> None:
+    path = write(base=BASE, other=BASE, next='reuse = ["s/base", "s/other"]\n' + BASE)
+    recipe = load(path)
+    assert recipe.reuse == ["s/base", "s/other"]
+    assert stage_files(path) == []
+    assert load_stages(recipe, load) == [], "they need not have been run"
+
+
+def test_mistakes_in_what_is_reused(write: Write) -> None:
+    text = said(write(base=BASE, next='reuse = ["s/bass", "s/next", "../base"]\n' + BASE))
+    assert 'next.toml:1:10: no recipe "s/bass" in ' in text
+    assert "did you mean 's/base'?" in text
+    assert "next.toml:1:20: is this recipe itself, whose runs are reused anyway" in text
+    assert 'no recipe "../base" in ' in text
+    for wrong in ('"s/base"', "3", '["s/base", 3]'):
+        text = said(write(next=f"reuse = {wrong}\n" + BASE))
+        assert "next.toml:1:9: expected a list of names of recipes, found " in text
+
+
 def test_stages_in_the_order_they_are_run(write: Write) -> None:
     path = write(base=BASE, next=NEXT, last=NEXT.replace("s/base", "s/next"))
     assert [stage.name for stage in load_stages(load(path), load)] == ["s/base", "s/next"]
