@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cnnbench import metrics
 from cnnbench.data.base import Split
 from cnnbench.data.loader import Loader
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import TrainConfig
-from cnnbench.tasks import Segmentation, Task, make_task
+from cnnbench.tasks import Task, make_task
 
 
 @dataclass(frozen=True)
@@ -41,50 +40,35 @@ def evaluate(
 ) -> Evaluation:
     """Loss, measures and predictions over a split, without augmentation; by default of the data's task."""
     task = task or make_task(loader.dataset.task, TrainConfig())
-    num_classes = loader.dataset.num_classes
-    matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
-    total_loss = torch.zeros((), device=loader.device)
+    total_loss = counts = torch.zeros((), dtype=torch.int64, device=loader.device)
     predictions: list[Tensor] = []
     for logits, targets in _logits(model, loader, split, precision):
-        total_loss += task.loss(logits.float(), targets, reduction="sum")
+        total_loss = total_loss + task.loss(logits.float(), targets, reduction="sum")
+        counts = counts + task.counts(logits, targets)
         predictions.append(task.predict(logits))
-        matrix += metrics.confusion(targets, predictions[-1], num_classes)
     return Evaluation(
         loss=total_loss.item() / len(split),
-        measures=task.measures(matrix),
+        measures=task.measures(counts.cpu()),
         predictions=torch.cat(predictions).cpu(),
         targets=split.all_targets().cpu(),
     )
 
 
 @torch.inference_mode()
-def evaluate_val(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Scores:
-    """The validation split after an epoch, masks at the threshold that is best there.
+def evaluate_val(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> tuple[Task, Scores]:
+    """The task with what is chosen on validation (the threshold of masks), and validation measured with it.
 
-    At one half an epoch would be judged by where its probabilities lie too: of rare pixels, cross entropy may
+    At one half masks would be judged by where their probabilities lie too: of rare pixels, cross entropy may
     leave all of them below, however well they are ordered.
     """
     val = loader.dataset.val
-    if not isinstance(task, Segmentation):
-        return evaluate(model, loader, val, precision, task)
-    total_loss = torch.zeros((), device=loader.device)
-    counts = []
+    total_loss = counts = torch.zeros((), dtype=torch.int64, device=loader.device)
     for logits, targets in _logits(model, loader, val, precision):
-        total_loss += task.loss(logits.float(), targets, reduction="sum")
-        counts.append(task.histogram(logits, targets))
-    histogram = torch.stack(counts).sum(0).cpu()
-    best = task.with_best_threshold(histogram)
-    return Scores(total_loss.item() / len(val), best.measures(best.confusion(histogram)))
-
-
-@torch.inference_mode()
-def calibrate(model: nn.Module, loader: Loader, precision: Precision, task: Task) -> Task:
-    """The task with what is chosen on validation: the threshold of a segmentation, and else nothing."""
-    if not isinstance(task, Segmentation):
-        return task
-    batches = _logits(model, loader, loader.dataset.val, precision)
-    counts = [task.histogram(logits, targets) for logits, targets in batches]
-    return task.with_best_threshold(torch.stack(counts).sum(0).cpu())
+        total_loss = total_loss + task.loss(logits.float(), targets, reduction="sum")
+        counts = counts + task.counts(logits, targets)
+    counts = counts.cpu()
+    task = task.calibrated(counts)
+    return task, Scores(total_loss.item() / len(val), task.measures(counts))
 
 
 def _logits(

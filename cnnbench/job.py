@@ -17,7 +17,7 @@ from cnnbench import memory
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
-from cnnbench.evaluation import Evaluation, calibrate, evaluate
+from cnnbench.evaluation import Evaluation, evaluate, evaluate_val
 from cnnbench.inference import BATCH_SIZE, MASKS_BATCH_SIZE, measure_inference
 from cnnbench.models import begin, build_model, fit_to, takes_bytes
 from cnnbench.models.summary import Summary, summarize
@@ -230,7 +230,7 @@ def finish(begun: Begun, precision: Precision, share: Share) -> None:
     run, state, loader, dataset = begun.run, begun.state, begun.loader, begun.loader.dataset
     run.save_weights(state.best_weights)
     state.model.load_state_dict(run.weights())
-    task = calibrate(state.model, loader, precision, make_task(dataset.task, begun.config.train))
+    task, _ = evaluate_val(state.model, loader, precision, make_task(dataset.task, begun.config.train))
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     if state.rows[-1].epoch == 0:
         del splits["train"]
@@ -286,7 +286,8 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
         "epochs": state.rows[-1].epoch,
         "sittings": state.sittings,
         "best_epoch": state.best_epoch,
-        **task.described(),
+        "leading": task.leading,
+        **task.chosen(),
         "metrics": {},
         "classes": list(loader.dataset.classes),
         # all that other images need to be shown to the model as these were

@@ -13,6 +13,8 @@ class Meaning(str):
 
 
 Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
+Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
 Counts = Annotated[list[Count], Field(min_length=1)]
 Widths = list[Count]  # may be empty
 PER_STAGE = "one for each stage"  # marks lists that must be of one length

@@ -6,16 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from cnnbench import catalog
 from cnnbench.comparison.stages import solve
 from cnnbench.data import describe_dataset, task_of
 from cnnbench.data.base import TaskName
 from cnnbench.errors import CnnbenchError, about
-from cnnbench.models import takes_bytes
+from cnnbench.models import build_model, takes_bytes
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.summary import Summary, check_limits, summarize_config
 from cnnbench.recipe.blame import of_variant, told_once
-from cnnbench.recipe.config import Match, Recipe, Variant
+from cnnbench.recipe.config import Match, Named, Recipe, Variant
 from cnnbench.recipe.mistakes import Mistake, RecipeError
+from cnnbench.signatures import is_file_target
 from cnnbench.tasks import check_task
 
 
@@ -53,6 +57,8 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         with about("model"), naming_failures(variant.model, in_shape, recipe.plugins):
             summary = summarize_config(variant.model, in_shape, num_classes, recipe.plugins)
         check_limits(summary, variant.limits)
+        with about("model"):
+            _check_batch(variant.model, in_shape, num_classes, recipe.plugins)
         _check_norms(summary, variant.data.batch_size)
         if not recipe.quick:  # whose epochs are too few for anything
             summary.tuning.check_epochs(variant.train.epochs)
@@ -74,6 +80,24 @@ def describe_variant(recipe: Recipe, index: int, data_root: Path) -> dict[str, A
         "match": None if variant.match is None else describe_match(variant.match),
         "layers": [asdict(layer) for layer in summary.layers],
     }
+
+
+def _check_batch(
+    model: Named, in_shape: tuple[int, int, int], num_classes: int, plugins: Sequence[str]
+) -> None:
+    """Raises CnnbenchError where a user's own model does not put out one row an image, with gradients."""
+    target = catalog.target("model", model.name, tuple(plugins))
+    if not is_file_target(target):
+        return
+    with naming_failures(model, in_shape, plugins):
+        built = build_model(model, in_shape, num_classes, plugins).train()
+        output = built(torch.zeros(2, *in_shape))
+    if len(output) != 2:
+        raise CnnbenchError(f"{target} puts out {len(output)} rows for a batch of 2 images: it must be 2")
+    if any(parameter.requires_grad for parameter in built.parameters()) and not output.requires_grad:
+        raise CnnbenchError(
+            f"{target} cannot be trained: its output has no gradient, as after detach() or in no_grad"
+        )
 
 
 def _check_norms(summary: Summary, batch_size: int) -> None:

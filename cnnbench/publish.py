@@ -40,6 +40,7 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
     for file in before - used:
         (page.parent / folder / file).unlink(missing_ok=True)
     for place, run in copies.items():
+        files.remove_partial(place)
         run.copy_records(place)
     for result in () if in_place else (page.parent / folder).glob("*/seed*/result.json"):
         if result.parent not in copies and not _more_than_records(result.parent):
@@ -48,8 +49,9 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
 
 
 def _more_than_records(place: Path) -> list[str]:
-    """The files in a run's directory that no copy of a run has."""
-    return sorted(path.name for path in place.glob("*") if path.name not in RECORDS)
+    """The files in a run's directory that no copy of a run has, nor one that was interrupted."""
+    names = sorted(path.name for path in place.glob("*"))
+    return [name for name in names if name not in RECORDS and not name.startswith(files.PARTIAL)]
 
 
 def _remove_records(place: Path) -> None:

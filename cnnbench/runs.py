@@ -260,7 +260,11 @@ class Run:
         files.write(self.path / "result.json", json.dumps(result, indent=2) + "\n")
 
     def copy_records(self, target: Path) -> None:
-        """Writes RECORDS to another directory; what a run does not have is not there either."""
+        """Writes RECORDS to another directory; what a run does not have is not there either.
+
+        The result, which says that all is there, goes first and is written last.
+        """
+        (target / "result.json").unlink(missing_ok=True)
         for name in RECORDS:
             if (self.path / name).is_file():
                 files.write(target / name, (self.path / name).read_bytes())

@@ -1,7 +1,7 @@
 """Resolved settings as plain values: what differs between two of them, and which images they choose."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Settings of data that change how images are fed, and leave them the same ones.
@@ -38,6 +38,21 @@ def _names(value: Any) -> list[str] | None:
     if not isinstance(value, list) or not all(isinstance(each, Mapping) and "name" in each for each in value):
         return None
     return [str(each["name"]) for each in value]
+
+
+def same_settings(planned: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for the variants of a plan that are one and the same."""
+    named: dict[str, list[str]] = {}
+    for each in planned:
+        weights = each.get("winner", {}).get("weights")
+        settings = [each["config"], each["seeds"], each.get("code"), weights]
+        named.setdefault(json.dumps(settings, sort_keys=True), []).append(each["name"])
+    return [
+        f"{', '.join(names)} have the very same settings and seeds: that is one experiment, done "
+        f"{'twice' if len(names) == 2 else f'{len(names)} times'}, and no comparison."
+        for names in named.values()
+        if len(names) > 1
+    ]
 
 
 def choice_of_images(config: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ A task says how logits are scored, turned into predictions and measured; the tra
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from cnnbench.recipe.config import Loss, TrainConfig
 
 Reduction = Literal["mean", "sum"]
 DEFAULT_LOSS = Loss(bce=0.5, dice=0.5)
-NUM_THRESHOLDS = 20  # candidates are 1/20, 2/20 ... 19/20
+NUM_THRESHOLDS = 200  # candidates are 1/200, 2/200 ... 199/200
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,21 @@ class Classification:
         """The most likely class of each image: (N,) int64."""
         return logits.argmax(1)
 
-    def described(self) -> dict[str, Any]:
-        """What a result says beyond the measures."""
+    def counts(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What measures are made of, to be added up over batches: a confusion matrix (C, C)."""
+        return metrics.confusion(targets, self.predict(logits), logits.shape[1])
+
+    def calibrated(self, counts: Tensor) -> "Classification":
+        """The task with what is chosen on validation, of which `counts` are: nothing."""
+        return self
+
+    def chosen(self) -> dict[str, float]:
+        """What was chosen on validation."""
         return {}
 
-    def measures(self, matrix: Tensor) -> dict[str, float]:
-        """Accuracy, from a confusion matrix (C, C)."""
-        return {"accuracy": metrics.accuracy(matrix)}
+    def measures(self, counts: Tensor) -> dict[str, float]:
+        """Accuracy."""
+        return {"accuracy": metrics.accuracy(counts)}
 
 
 @dataclass(frozen=True)
@@ -77,41 +85,45 @@ class Segmentation:
 
     def predict(self, logits: Tensor) -> Tensor:
         """Masks (N, H, W) uint8: 1 where the probability reaches the threshold."""
-        return (logits[:, 0].float().sigmoid() >= self.threshold).to(torch.uint8)
+        return (_levels(logits) >= self._place).to(torch.uint8)
 
-    def described(self) -> dict[str, Any]:
-        """The measure that leads, and the threshold that was chosen on validation."""
-        return {"leading": self.leading, "threshold": self.threshold}
+    def counts(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What measures are made of at any threshold, to be added up over batches.
 
-    def measures(self, matrix: Tensor) -> dict[str, float]:
-        """Accuracy, IoU, Dice, precision and recall of class 1 over all pixels, from a matrix (2, 2)."""
-        return metrics.binary(matrix)
-
-    def histogram(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Pixels (2, NUM_THRESHOLDS) by target and by the last threshold that their probability reaches."""
-        levels = (logits[:, 0].float().sigmoid() * NUM_THRESHOLDS).long().clamp_(max=NUM_THRESHOLDS - 1)
-        cells = (targets.long() * NUM_THRESHOLDS + levels).flatten()
+        Pixels (2, NUM_THRESHOLDS) by target and by the last threshold that their probability reaches.
+        """
+        cells = (targets.long() * NUM_THRESHOLDS + _levels(logits)).flatten()
         counts = torch.zeros(2 * NUM_THRESHOLDS, dtype=torch.int64, device=logits.device)
         return counts.scatter_add_(0, cells, torch.ones_like(cells)).view(2, NUM_THRESHOLDS)
 
-    def confusion(self, histogram: Tensor) -> Tensor:
-        """The confusion matrix (2, 2) at the threshold, one of the candidates, from a histogram of levels."""
-        reaching = histogram[:, round(self.threshold * NUM_THRESHOLDS) :].sum(1)
-        return torch.stack([histogram.sum(1) - reaching, reaching], dim=1)
+    def calibrated(self, counts: Tensor) -> "Segmentation":
+        """The task at the threshold of the highest IoU on validation, of which `counts` are.
 
-    def with_best_threshold(self, histogram: Tensor) -> "Segmentation":
-        """The task at the candidate of the highest IoU; of equals that closest to one half."""
+        Of equal ones it is that closest to one half.
+        """
         candidates = [replace(self, threshold=place / NUM_THRESHOLDS) for place in range(1, NUM_THRESHOLDS)]
-        return max(
-            candidates,
-            key=lambda each: (
-                metrics.binary(each.confusion(histogram))["iou"],
-                -abs(each.threshold - 0.5),
-            ),
-        )
+        return max(candidates, key=lambda each: (each.measures(counts)["iou"], -abs(each.threshold - 0.5)))
+
+    def chosen(self) -> dict[str, float]:
+        """What was chosen on validation."""
+        return {"threshold": self.threshold}
+
+    def measures(self, counts: Tensor) -> dict[str, float]:
+        """Accuracy, IoU, Dice, precision and recall of class 1 over all pixels, at the threshold."""
+        reaching = counts[:, self._place :].sum(1)
+        return metrics.binary(torch.stack([counts.sum(1) - reaching, reaching], dim=1))
+
+    @property
+    def _place(self) -> int:
+        return round(self.threshold * NUM_THRESHOLDS)
 
 
 Task = Classification | Segmentation
+
+
+def _levels(logits: Tensor) -> Tensor:
+    """How many thresholds each pixel's probability reaches: (N, H, W) int64; NaN reaches none."""
+    return (logits[:, 0].float().sigmoid() * NUM_THRESHOLDS).long().clamp_(0, NUM_THRESHOLDS - 1)
 
 
 def dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from cnnbench import catalog, metrics
+from cnnbench import catalog
 from cnnbench.data.loader import Loader
 from cnnbench.models.batch_norm import BatchNorm2d
 from cnnbench.models.encoders import FAILURES
@@ -186,11 +186,11 @@ def _steps(
     states = [each.state for each in active.values()]
     loader = next(iter(active.values())).loader
     task = make_task(loader.dataset.task, config)
-    epoch, num_steps, num_classes = len(states[0].rows), loader.num_train_steps, loader.dataset.num_classes
+    epoch, num_steps = len(states[0].rows), loader.num_train_steps
     model = Stacked([state.model.train() for state in states], precision)
     optimizer = _stacked_optimizer(model, states, config)
     losses = torch.zeros((len(states), num_steps), device=loader.device)
-    matrices = torch.zeros((len(states), num_classes, num_classes), dtype=torch.int64, device=loader.device)
+    counts = [torch.zeros((), dtype=torch.int64, device=loader.device) for _ in states]
     resizing = config.progressive_resizing
     size = resizing.size_in(epoch, config.epochs) if resizing else None
     num_images, lr = 0, config.lr
@@ -211,7 +211,7 @@ def _steps(
         optimizer.zero_grad(set_to_none=True)
         for place, (own, (_, targets)) in enumerate(zip(logits.detach(), batch, strict=True)):
             losses[place, step] = each_loss[place].detach()
-            matrices[place] += metrics.confusion(targets, task.predict(own), num_classes)
+            counts[place] = counts[place] + task.counts(own, targets)
         num_images += len(batch[0][1])
         if (now := perf_counter()) - last_report > STEP_INTERVAL_SECONDS:
             last_report = now
@@ -222,7 +222,7 @@ def _steps(
     model.hand_back()
     _hand_back_optimizer(model, optimizer, states)
     return [
-        Trained(own, matrix, lr, num_images, seconds) for own, matrix in zip(on_cpu, matrices, strict=True)
+        Trained(own, counted, lr, num_images, seconds) for own, counted in zip(on_cpu, counts, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cnnbench import catalog, memory, metrics
+from cnnbench import catalog, memory
 from cnnbench.data.loader import Loader
 from cnnbench.evaluation import evaluate_val
 from cnnbench.features import reused_features
@@ -191,12 +191,12 @@ def add_untrained_row(
 ) -> None:
     """Row 0: the model as it begins."""
     start = perf_counter()
-    val = evaluate_val(state.model, loader, precision, task)
+    task, val = evaluate_val(state.model, loader, precision, task)
     seconds = perf_counter() - start
     peak = memory.peak_mib(loader.device)
     row = Epoch(
         0, 0, None, None, None, val.loss, val.accuracy, 0, 0.0, seconds, None, peak,
-        measure=task.leading, more=beyond_accuracy(val=val.measures),
+        measure=task.leading, more=beyond_accuracy(val=val.measures) | task.chosen(),
     )  # fmt: skip
     measured: dict[str, Any] = {"epoch": row.epoch, "gradients": {}}
     if config.epochs or not loader.as_bytes:  # else a published network as it is
@@ -231,8 +231,7 @@ def train_epoch(
     torch.manual_seed(mix(seed, epoch))  # dropout: the same in a resumed run
     # Losses and counts stay on the device until the epoch is over: reading one would wait for it.
     losses = torch.zeros(num_steps, device=loader.device)
-    num_classes = loader.dataset.num_classes
-    matrix = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=loader.device)
+    counts = torch.zeros((), dtype=torch.int64, device=loader.device)
     num_images = 0
     resizing = config.progressive_resizing
     size = resizing.size_in(epoch, config.epochs) if resizing else None
@@ -254,23 +253,23 @@ def train_epoch(
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         losses[step] = loss.detach()
-        matrix += metrics.confusion(targets, task.predict(logits.detach()), num_classes)
+        counts = counts + task.counts(logits.detach(), targets)
         num_images += len(targets)
         if (now := perf_counter()) - last_report > STEP_INTERVAL_SECONDS:
             last_report = now
             yield Step(epoch, step + 1, num_steps, num_images, now - start)
     step_losses = losses.cpu()  # waits for the device: the epoch's time ends here
     finish_epoch(
-        state, loader, precision, task, Trained(step_losses, matrix, lr, num_images, perf_counter() - start)
+        state, loader, precision, task, Trained(step_losses, counts, lr, num_images, perf_counter() - start)
     )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What is known of an epoch once its steps are done: losses (num_steps,), and counts of predictions."""
+    """What is known of an epoch once its steps are done: losses (num_steps,), and the task's counts."""
 
     losses: Tensor  # on the CPU
-    matrix: Tensor
+    counts: Tensor
     lr: float
     num_images: int
     seconds: float
@@ -286,8 +285,8 @@ def finish_epoch(
         bad = int(trained.losses.isfinite().logical_not().int().argmax())
         raise DivergedError(epoch, first_step + bad + 1)
     start = perf_counter()
-    val = evaluate_val(state.model, loader, precision, task)
-    measures = task.measures(trained.matrix)
+    task, val = evaluate_val(state.model, loader, precision, task)
+    measures = task.measures(trained.counts.cpu())
     if not math.isfinite(val.loss):
         raise DivergedError(epoch, first_step + num_steps)
     row = Epoch(
@@ -304,7 +303,7 @@ def finish_epoch(
         images_per_second=trained.num_images / trained.seconds,
         peak_memory_mib=memory.peak_mib(loader.device),
         measure=task.leading,
-        more=beyond_accuracy(train=measures, val=val.measures),
+        more=beyond_accuracy(train=measures, val=val.measures) | task.chosen(),
     )
     state.add(row, probe(state.model, loader, precision, epoch, task.loss))
 

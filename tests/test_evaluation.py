@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
-from cnnbench.evaluation import calibrate, evaluate, evaluate_val
+from cnnbench.evaluation import evaluate, evaluate_val
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, Named, TrainConfig
 from cnnbench.tasks import Segmentation, make_task
@@ -84,17 +84,15 @@ def masks() -> Loader:
 
 
 def test_the_threshold_is_chosen_on_validation_and_nothing_else(masks: Loader) -> None:
-    chosen = calibrate(Brightness(), masks, FP32, SEGMENTATION)
+    chosen, _ = evaluate_val(Brightness(), masks, FP32, SEGMENTATION)
     assert isinstance(chosen, Segmentation)
     assert chosen.threshold == pytest.approx(0.3, abs=0.01)
 
 
 def test_an_epoch_is_judged_as_the_end_is(masks: Loader) -> None:
     """In one pass over validation: the same as choosing a threshold in one and measuring in another."""
-    expected = evaluate(
-        Brightness(), masks, masks.dataset.val, FP32, calibrate(Brightness(), masks, FP32, SEGMENTATION)
-    )
-    found = evaluate_val(Brightness(), masks, FP32, SEGMENTATION)
+    task, found = evaluate_val(Brightness(), masks, FP32, SEGMENTATION)
+    expected = evaluate(Brightness(), masks, masks.dataset.val, FP32, task)
     assert (found.loss, found.measures) == (expected.loss, expected.measures)
     assert found.measures["iou"] > 0.98
     assert evaluate(Brightness(), masks, masks.dataset.val, FP32, SEGMENTATION).measures["iou"] < 0.75

@@ -104,7 +104,7 @@ def test_the_result_says_what_was_measured(finished: Run, dataset: Dataset) -> N
     assert result is not None
     fields = (
         "status message epochs sittings best_epoch metrics num_params macs train_seconds val_seconds "
-        "latency_ms throughput peak_memory_mib precision device versions finished classes images"
+        "latency_ms throughput peak_memory_mib precision device versions finished classes images leading"
     )
     assert sorted(result) == sorted(fields.split())
     assert (result["status"], result["message"], result["epochs"]) == ("complete", None, 4)

@@ -180,6 +180,38 @@ def test_a_model_of_the_users_own_with_too_few_outputs_is_refused(tmp_path: Path
         describe_plan(recipe(tmp_path, text), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("made", "put_out", "said"),
+    [
+        ("nn.Linear(64, 10)", "self.head(inputs.flatten(1))[:1]", "puts out 1 rows for a batch of 2 images"),
+        (
+            "nn.Linear(64, 10)",
+            "self.head(inputs.flatten(1)).detach()",
+            "cannot be trained: its output has no gradient",
+        ),
+        ("nn.Flatten()", "self.head(inputs)[:, :10]", r"the model \(Own\) has no parameters"),
+        ("nn.Linear(64, 10)", "self.head(inputs)", r"own.py:Own fails .*: RuntimeError: .* \(line 7\)"),
+    ],
+)
+def test_models_of_the_users_own_that_cannot_be_trained_are_refused(
+    tmp_path: Path, made: str, put_out: str, said: str
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, in_shape, num_classes):\n"
+        "        super().__init__()\n"
+        f"        self.head = {made}\n"
+        "    def forward(self, inputs):\n"
+        f"        return {put_out}\n"
+        'MODELS = {"own": Own}\n',
+        encoding="utf-8",
+    )
+    text = 'plugins = ["own.py"]\ndata = {name = "digits"}\n[[variants]]\nname = "a"\nmodel = "own"\n'
+    with pytest.raises(CnnbenchError, match=rf"two\.toml:5:9: variant 'a': .*{said}"):
+        describe_plan(recipe(tmp_path, text), tmp_path)
+
+
 def test_what_is_wrong_with_several_variants_is_told_at_once(tmp_path: Path) -> None:
     wrong = TEXT.replace('{name = "wide_resnet"}', '{name = "wide_resnet", depth = 17}')
     wrong = wrong.replace("[data]", "limits = {max_params = 1}\n[data]")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnbench import files
 from cnnbench.errors import CnnbenchError
 from cnnbench.publish import publish
 from cnnbench.runs import Run
@@ -91,6 +92,35 @@ def test_runs_of_an_earlier_report_go(finished: Path, runs: list[Run], tmp_path:
         f"seed0/{name}" for name in ("config.json", "history.jsonl", "result.json")
     ]
     assert files_under(copied / "flat") == [f"seed1/{name}" for name in sorted([*RUN_FILES, "mine.txt"])]
+
+
+def test_a_copy_that_was_interrupted_is_not_complete(
+    finished: Path, runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that was trained anew since: not its new settings with the results of before."""
+    publish(finished, "depth", tmp_path / "docs", runs)
+    for run in runs:
+        for name in RUN_FILES:
+            (run.path / name).write_text(f"new {name} of {run.label}")
+    place = tmp_path / "docs/depth/deep/seed0"
+    write, written = files.write, []
+
+    def until_killed(path: Path, content: str | bytes) -> None:
+        if path.name == "history.jsonl":
+            (path.parent / ".partial-history-abc").write_bytes(b"half")
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write(path, content)
+
+    monkeypatch.setattr(files, "write", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish(finished, "depth", tmp_path / "docs", runs)
+    assert written[-1] == "config.json"
+    assert not (place / "result.json").exists()
+    monkeypatch.undo()
+    publish(finished, "depth", tmp_path / "docs", runs)
+    assert files_under(place) == list(RUN_FILES)
+    assert (place / "result.json").read_text() == "new result.json of deep seed 0"
 
 
 def test_saved_in_place_no_run_is_touched(finished: Path, runs: list[Run], tmp_path: Path) -> None:

@@ -32,9 +32,12 @@ def test_power_of_a_table() -> None:
 
 
 def test_no_difference_is_found_as_often_as_the_level_says() -> None:
-    for noise in (SEEDS_ALONE, Noise(((1e-4, 0.0, 5000),), (1e-6, 1e-6))):
-        assert power(0.0, noise, 5) == pytest.approx(0.05)
-        assert power(0.0, noise, 5, num_tests=10) == pytest.approx(0.005)
+    images = Noise(((1e-4, 0.0, 5000),), (1e-6, 1e-6))
+    assert power(0.0, images, 5) == pytest.approx(0.05, abs=0.002)
+    assert power(0.0, images, 5, num_tests=10) == pytest.approx(0.005, abs=0.0002)
+    # Welch's test of five a side keeps a bit below: 400,000 times SciPy's, seed 1
+    assert power(0.0, SEEDS_ALONE, 5) == pytest.approx(0.0439, abs=0.001)
+    assert power(0.0, SEEDS_ALONE, 5, num_tests=10) == pytest.approx(0.0037, abs=0.0003)
 
 
 def test_more_tests_need_more_seeds() -> None:
@@ -59,19 +62,20 @@ def test_images_may_be_too_few_for_any_number_of_seeds() -> None:
 
 @pytest.mark.parametrize("num_tests", [1, 15])
 def test_power_is_a_number_and_never_falls_with_seeds(num_tests: int) -> None:
-    """Also where SciPy's noncentral t has no lower tail to give: from a shift of about 3.5 on."""
+    """But for two seeds against three, where hardly anything is found: the test errs more often with two."""
     for spread in (0.1, 0.5, 1.0, 3.0):
         for images in ((), ((0.04, 0.1, 200),), ((0.01, 0.0, 10_000),)):
             noise = Noise(images, (spread**2, (2 * spread) ** 2))
             found = [power(1.0, noise, num_seeds, num_tests) for num_seeds in range(2, 60)]
             assert np.isfinite(found).all()
-            assert (np.diff(found) > -1e-6).all()
+            assert (np.diff(found[1:]) > -1e-6).all()
+            assert found[1] > found[0] or found[0] < 0.1
 
 
 def test_seconds_that_were_measured() -> None:
     """16.69 s between two variants whose seeds scatter by 0.79 and 2.86 s, one of 15 pairs."""
     test = of(16.69, Noise((), (0.788**2, 2.860**2)))
-    assert power(16.69, test.noise, 4, 15) == pytest.approx(0.935, abs=0.005)
+    assert power(16.69, test.noise, 4, 15) == pytest.approx(0.895, abs=0.005)
     assert seeds_needed(test, 15) == 4
 
 
@@ -95,6 +99,21 @@ def test_that_many_repetitions_find_it_over_seeds() -> None:
         for _ in range(1500)
     ]
     assert np.mean(found) == pytest.approx(power(1.5, SEEDS_ALONE, needed), abs=0.03)
+
+
+@pytest.mark.parametrize(("difference", "num_tests"), [(6.0, 1), (6.0, 6), (4.0, 10)], ids=str)
+def test_few_seeds_are_not_promised_too_much(difference: float, num_tests: int) -> None:
+    """3, 4 and 5 seeds, of which the test has to find out how they scatter: one less would not do."""
+    rng = np.random.default_rng(0)
+    needed = int(seeds_needed(of(difference, SEEDS_ALONE), num_tests))
+    for num_seeds in (needed - 1, needed):
+        found = [
+            compare_means(rng.normal(difference, 1, num_seeds), rng.normal(0, 1, num_seeds)).p_value
+            for _ in range(1500)
+        ]
+        share = np.mean(np.array(found) * num_tests <= 0.05)
+        assert share == pytest.approx(power(difference, SEEDS_ALONE, num_seeds, num_tests), abs=0.03)
+        assert (share >= 0.8) == (num_seeds == needed)
 
 
 @pytest.mark.parametrize("num_seeds", [3, 8])
@@ -125,7 +144,7 @@ def test_that_many_repetitions_find_it_over_images_and_seeds(num_seeds: int) -> 
     without = power(difference, Noise(((stays, 0.0, num_images),), (whole, whole)), num_seeds)
     # the plan counts that noise twice, as the test does: rather too many seeds than too few
     assert told - 0.02 < found < without + 0.02
-    assert without > told + 0.04
+    assert without > told + 0.03
 
 
 def test_what_is_undecided_is_never_told_to_need_fewer_seeds() -> None:

@@ -1,17 +1,23 @@
 """A recipe of masks from TOML to report: the history, the result, the table and the test are of IoU."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import f1_score, jaccard_score
 
-from cnnbench.analyses.curves import MASKS_NOTE
+from cnnbench.analyses.base import Subject
+from cnnbench.analyses.curves import MASKS_NOTE, values_by_epoch
+from cnnbench.analyses.learning_curves import LearningCurves
+from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.comparison import compare
 from cnnbench.comparison.formats import to_csv, to_rows
 from cnnbench.comparison.sentences import conclusions
+from cnnbench.data.datasets import Datasets
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import load_recipe
@@ -101,14 +107,30 @@ def test_every_epoch_is_judged_at_its_own_best_threshold(outcome: Reported, vari
     for name in ("iou", "dice", "precision", "recall", "accuracy"):
         assert result["metrics"][f"val_{name}"] == pytest.approx(of_epoch[f"val_{name}"], abs=0.002), name
     share = arrays["val_targets"].mean()
-    assert of_epoch["val_iou"] >= share - 1e-9, (
-        "what finding every pixel, at the lowest threshold, would give"
-    )
+    assert of_epoch["threshold"] == result["threshold"]
+    assert of_epoch["val_iou"] >= share - 1e-9, "what finding every pixel would give"
 
 
 def test_the_report_says_at_which_thresholds_curves_are(outcome: Reported) -> None:
     assert outcome.report is not None
-    assert MASKS_NOTE in outcome.report.read_text(encoding="utf-8")
+    report = outcome.report.read_text(encoding="utf-8")
+    assert report.count(MASKS_NOTE) == 3, "at the curves, and at the gap's picture and table"
+
+
+def test_train_of_earlier_runs_was_at_one_half_and_is_left_out(outcome: Reported, tmp_path: Path) -> None:
+    shutil.copytree(outcome.directory, tmp_path / "masks")
+    for history in tmp_path.glob("masks/*/seed*/history.jsonl"):
+        rows = [json.loads(line) for line in history.read_text().splitlines()]
+        history.write_text(
+            "".join(json.dumps({k: v for k, v in row.items() if k != "threshold"}) + "\n" for row in rows)
+        )
+    run = Run(tmp_path / "masks/both/seed0")
+    assert values_by_epoch(run, "train_iou") == {}
+    assert len(values_by_epoch(run, "train_loss")) == len(values_by_epoch(run, "val_iou")) - 1 > 0
+    subject = Subject("masks", "Masks", [run], Datasets(Path("data")), torch.device("cpu"))
+    texts = [part.caption for part in (*LearningCurves().analyse(subject), *Overfitting().analyse(subject))]
+    assert "Train IoU is left out: train was measured at another threshold" in texts[0]
+    assert sum("Of IoU there is no gap by epoch: train was measured" in text for text in texts) == 2
 
 
 def test_the_report_says_what_is_in_each_split(run: Run, outcome: Reported) -> None:
@@ -145,8 +167,6 @@ def test_another_metric_can_be_asked_for(outcome: Reported) -> None:
 
 
 def test_masks_that_do_not_agree_with_the_result_do_not_count(outcome: Reported, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(outcome.directory, tmp_path / "masks")
     path = tmp_path / "masks/both/seed0/predictions.npz"
     with np.load(path) as archive:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cnnbench.settings import choice_of_images, differences, flatten
+from cnnbench.settings import choice_of_images, differences, flatten, same_settings
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ from cnnbench.settings import choice_of_images, differences, flatten
 )
 def test_differences(old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
     assert differences(old, new) == expected
+
+
+def test_variants_that_are_one_and_the_same() -> None:
+    plan = [
+        {"name": "a", "seeds": [0], "config": {"train": {"lr": 0.1}}},
+        {"name": "b", "seeds": [0], "config": {"train": {"lr": 0.1}}},
+        {"name": "other seeds", "seeds": [1], "config": {"train": {"lr": 0.1}}},
+        {"name": "other lr", "seeds": [0], "config": {"train": {"lr": 0.2}}},
+        {"name": "other code", "seeds": [0], "config": {"train": {"lr": 0.1}}, "code": {"x.py": "1"}},
+    ]
+    assert same_settings(plan) == [
+        "a, b have the very same settings and seeds: that is one experiment, done twice, and no comparison."
+    ]
+    assert same_settings(plan[2:]) == []
+    assert "done 3 times" in same_settings([*plan, {**plan[0], "name": "c"}])[0]
 
 
 def test_flatten() -> None:

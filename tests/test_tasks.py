@@ -64,8 +64,8 @@ def test_measures_are_those_of_scikit_learn(share: float) -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random((4, 16, 16)) < share).astype(np.uint8)
     found = np.where(rng.random(truth.shape) < 0.1, 1 - truth, truth)
-    matrix = metrics.confusion(torch.from_numpy(truth), torch.from_numpy(found), 2)
-    measured = Segmentation().measures(matrix)
+    logits = torch.from_numpy(found).float()[:, None] * 8 - 4
+    measured = Segmentation().measures(Segmentation().counts(logits, torch.from_numpy(truth)))
     flat = truth.ravel(), found.ravel()
     assert measured["accuracy"] == pytest.approx(accuracy_score(*flat))
     assert measured["iou"] == pytest.approx(jaccard_score(*flat, zero_division=0))
@@ -76,7 +76,8 @@ def test_measures_are_those_of_scikit_learn(share: float) -> None:
 
 def test_both_masks_empty_is_as_scikit_learn_has_it_with_zero_division_1() -> None:
     empty = torch.zeros(2, 4, 4, dtype=torch.uint8)
-    measured = Segmentation().measures(metrics.confusion(empty, empty, 2))
+    counts = Segmentation().counts(torch.full((2, 1, 4, 4), -4.0), empty)
+    measured = Segmentation().measures(counts)
     flat = empty.flatten().numpy()
     assert measured["iou"] == jaccard_score(flat, flat, zero_division=1) == 1
     assert measured["dice"] == f1_score(flat, flat, zero_division=1) == 1
@@ -94,24 +95,41 @@ def test_the_threshold_is_the_best_of_all_candidates() -> None:
     truth = (torch.rand(6, 24, 24, generator=generator) < 0.15).to(torch.uint8)
     logits = 2 * torch.randn(6, 1, 24, 24, generator=generator) + 3 * truth[:, None].float() - 3.5
     task = Segmentation()
-    tried = {
-        place / 20: metrics.binary(
-            metrics.confusion(truth, Segmentation(threshold=place / 20).predict(logits), 2)
-        )["iou"]
-        for place in range(1, 20)
-    }
-    chosen = task.with_best_threshold(task.histogram(logits, truth))
+    counts = task.counts(logits, truth)
+    tried = {}
+    for place in range(1, 200):
+        candidate = Segmentation(threshold=place / 200)
+        measured = metrics.binary(metrics.confusion(truth, candidate.predict(logits), 2))
+        assert candidate.measures(counts) == measured
+        tried[place / 200] = measured["iou"]
+    chosen = task.calibrated(counts)
     assert chosen.threshold == max(tried, key=lambda threshold: tried[threshold])
     assert tried[chosen.threshold] > tried[0.5]
-    batches = task.histogram(logits[:2], truth[:2]) + task.histogram(logits[2:], truth[2:])
-    assert torch.equal(batches, task.histogram(logits, truth))
+    assert chosen.chosen() == {"threshold": chosen.threshold}
+    assert torch.equal(task.counts(logits[:2], truth[:2]) + task.counts(logits[2:], truth[2:]), counts)
+
+
+def test_masks_in_perfect_order_are_found_however_small_their_probabilities() -> None:
+    truth = torch.tensor([[[0, 1], [1, 0]]], dtype=torch.uint8)
+    logits = logits_of([[[0.01, 0.045], [0.045, 0.01]]])
+    task = Segmentation()
+    assert task.measures(task.counts(logits, truth))["iou"] == 0
+    chosen = task.calibrated(task.counts(logits, truth))
+    assert chosen.measures(task.counts(logits, truth))["iou"] == 1
+
+
+def test_what_is_not_a_number_is_not_found() -> None:
+    """Weights that diverged are measured before they are told: nothing may break there."""
+    logits = torch.full((1, 1, 2, 2), math.nan)
+    assert Segmentation().predict(logits).tolist() == [[[0, 0], [0, 0]]]
+    assert Segmentation().counts(logits, MASKS[:1])[:, 0].tolist() == [2, 2]
 
 
 def test_of_equal_thresholds_the_middle_one_is_taken() -> None:
     logits = logits_of([[[0.01, 0.99], [0.99, 0.01]]])
     task = Segmentation(threshold=0.3)
     truth = torch.tensor([[[0, 1], [1, 0]]], dtype=torch.uint8)
-    assert task.with_best_threshold(task.histogram(logits, truth)).threshold == 0.5
+    assert task.calibrated(task.counts(logits, truth)).threshold == 0.5
 
 
 def test_the_task_has_the_loss_that_was_asked_for() -> None:
@@ -128,6 +146,10 @@ def test_classification_is_plain_cross_entropy() -> None:
         task.train_loss(logits, targets), F.cross_entropy(logits, targets, label_smoothing=0.2)
     )
     assert torch.equal(task.predict(logits), logits.argmax(1))
+    counts = task.counts(logits, targets)
+    assert torch.equal(counts, metrics.confusion(targets, logits.argmax(1), 3))
+    assert task.measures(counts) == {"accuracy": metrics.accuracy(counts)}
+    assert task.calibrated(counts) is task
 
 
 @pytest.mark.parametrize(

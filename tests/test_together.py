@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
+from cnnbench.models.batch_norm import BatchNorm2d, leaves_channels_over
 from cnnbench.models.cnn import CNN
 from cnnbench.models.mlp import MLP
 from cnnbench.models.resnet import ResNet
@@ -108,6 +109,24 @@ def test_models_of_every_kind(dataset: Dataset, make: Callable[[], nn.Module]) -
     alone(one_by_one, config)
     for one, other in zip(together, one_by_one, strict=True):
         assert_alike(one, other)
+
+
+def test_batch_norms_of_few_channels_are_batched_too() -> None:
+    """One alone takes several pixels of such images as one (`leaves_channels_over`), which vmap cannot."""
+    torch.manual_seed(0)
+    models = [
+        nn.Sequential(nn.Conv2d(3, 18, 3, padding=1), BatchNorm2d(18)).to(memory_format=torch.channels_last)
+        for _ in range(2)
+    ]
+    images = torch.randn(8, 3, 64, 64).to(memory_format=torch.channels_last)
+    assert leaves_channels_over(models[0][0](images))
+    alone = [copy.deepcopy(model) for model in models]
+    together = Stacked(models, FP32)
+    outputs = together(torch.stack([images, images]))
+    together.hand_back()
+    for output, model, own in zip(outputs, models, alone, strict=True):
+        torch.testing.assert_close(output, own(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model[1].running_var, own[1].running_var, rtol=1e-4, atol=1e-6)
 
 
 def test_a_state_of_an_epoch_goes_on_alone_or_together(dataset: Dataset) -> None:

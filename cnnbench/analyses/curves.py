@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MASKS_NOTE = (
-    "In training a pixel counts as found from a probability of one half, in validation from the threshold "
-    "that is best there in each epoch: where probabilities stay small, train lies far below."
+    "A pixel counts as found, in train too, from the threshold that is best on validation in that epoch."
 )
+NO_TRAIN_REASON = "train was measured at another threshold than validation, so that they do not compare."
 BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
 
 
@@ -45,8 +45,17 @@ def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curv
 
 
 def values_by_epoch(run: Run, column: str, scale: float = 1.0) -> dict[int, float]:
-    """The finite values of a column of the run's history, times `scale`, by epoch."""
-    rows = ((row["epoch"], row.get(column)) for row in run.history())
+    """The finite values of a column of the run's history, times `scale`, by epoch.
+
+    What train found of masks counts only where the row says at which threshold, which validation's then was
+    too: earlier runs took one half.
+    """
+    of_train = column.startswith("train_") and column != "train_loss"
+    rows = (
+        (row["epoch"], row.get(column))
+        for row in run.history()
+        if not (of_train and "val_iou" in row and "threshold" not in row)
+    )
     return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
-from cnnbench.analyses.curves import BANDS, MASKS_NOTE, Curve, curve_of, values_by_epoch
+from cnnbench.analyses.curves import BANDS, MASKS_NOTE, NO_TRAIN_REASON, Curve, curve_of, values_by_epoch
 from cnnbench.options import Band
 
 if TYPE_CHECKING:
@@ -80,19 +80,30 @@ class LearningCurves(Analysis):
 
     def _caption(self, subject: Subject, lines: Sequence[_Lines], measure: str, leading: str) -> str:
         several = any(max(line.val.num_seeds, line.train.num_seeds) > 1 for line in lines)
-        parts = [f"Validation {measure} (solid) and train {measure} (dashed) after each epoch."]
+        has_train = any(line.train.epochs for line in lines)
+        parts = [
+            f"Validation {measure} (solid){f' and train {measure} (dashed)' * has_train} after each epoch."
+        ]
         if several:
             parts.append(f"Lines are means over seeds; the band is {BANDS[self.band]}, for validation.")
         else:
             parts.append("One seed per variant, hence no band.")
         parts.append(
             "Epoch 0 is the untrained model. The ring marks the epoch with the highest mean validation "
-            f"{leading}. Train values are averages over the epoch while the weights change, on augmented "
-            "images where the recipe augments, so they may lie on the worse side of validation."
+            f"{leading}."
         )
+        if has_train:
+            parts.append(
+                "Train values are averages over the epoch while the weights change, on augmented images "
+                "where the recipe augments, so they may lie on the worse side of validation."
+            )
         if leading != "accuracy":
-            losses = "Losses compare between variants only where these are trained with the same one."
-            parts.append(losses if measure == "loss" else MASKS_NOTE)
+            if measure == "loss":
+                parts.append("Losses compare between variants only if these are trained with the same one.")
+            elif has_train:
+                parts.append(MASKS_NOTE)
+            elif any(line.val.epochs[-1:] > [0] for line in lines):
+                parts.append(f"Train {measure} is left out: {NO_TRAIN_REASON}")
         if measure == "loss" and (smoothed := subject.smoothed()):
             whose = "" if len(smoothed) == len(subject.trained()) else f" ({', '.join(smoothed)})"
             parts.append(f"Train loss contains label smoothing{whose}, validation loss does not.")
@@ -120,7 +131,8 @@ def _zooms(lines: Sequence[_Lines]) -> bool:
 
 
 def _key(lines: Sequence[_Lines]) -> str:
-    words = "solid: validation    dashed: train    ring: best epoch"
+    train = "dashed: train    " if any(line.train.epochs for line in lines) else ""
+    words = f"solid: validation    {train}ring: best epoch"
     return words + ("    cross: diverged" if any(line.diverged for line in lines) else "")
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import BANDS, MASKS_NOTE, Curve, curve_of, draw_curve, values_by_epoch
+from cnnbench.analyses.curves import (
+    BANDS,
+    MASKS_NOTE,
+    NO_TRAIN_REASON,
+    Curve,
+    curve_of,
+    draw_curve,
+    values_by_epoch,
+)
 from cnnbench.analyses.rise import MIN_RISE, rise_of
 from cnnbench.options import Band
 from cnnbench.runs import Run
@@ -79,13 +87,14 @@ class Overfitting(Analysis):
         known = [gap for gap in gaps if gap.accuracy.epochs or gap.loss.epochs]
         pictures = [known[start : start + MOST_IN_ONE] for start in range(0, len(known), MOST_IN_ONE)]
         cut = _is_cut([gap.accuracy for gap in known]) or _is_cut([gap.loss for gap in known])
-        several = any(gap.accuracy.num_seeds > 1 for gap in known)
+        several = any(gap.loss.num_seeds > 1 for gap in known)
+        both = any(gap.accuracy.epochs for gap in known)
         caption = (
-            f"Left: train minus validation {word} after each epoch. Right: validation minus train loss. "
-            "Above zero, train is ahead. "
+            (f"Left: train minus validation {word} after each epoch. Right: v" if both else "V")
+            + f"alidation minus train loss{'' if both else ' after each epoch'}. Above zero, train is ahead. "
             + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
             + HISTORY_NOTE
-            + (f" {MASKS_NOTE}" if subject.leading() != "accuracy" else "")
+            + _masks_note(subject, gaps)
             + (" What is far out in the first half leaves the picture." if cut else "")
             + _smoothing_note(subject)
             + subject.diverged_note()
@@ -115,6 +124,14 @@ def _accuracies(runs: Sequence[Run], split: str, measure: str) -> list[float]:
     """The measure of the kept weights in % for each run that has one."""
     metrics = [(run.result() or {}).get("metrics", {}) for run in runs]
     return [100 * value for each in metrics if (value := each.get(f"{split}_{measure}")) is not None]
+
+
+def _masks_note(subject: Subject, gaps: Sequence[_Gaps]) -> str:
+    if subject.leading() == "accuracy" or not any(gap.loss.epochs for gap in gaps):
+        return ""
+    if any(gap.accuracy.epochs for gap in gaps):
+        return f" {MASKS_NOTE}"
+    return f" Of {measures.label(subject.leading())} there is no gap by epoch: {NO_TRAIN_REASON}"
 
 
 def _smoothing_note(subject: Subject) -> str:
@@ -171,6 +188,7 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
         f"is another. Loss can rise while {word} stands still: the mistakes then become more confident, not "
         "more. "
         + HISTORY_NOTE
+        + _masks_note(subject, gaps)
         + _smoothing_note(subject)
         + subject.diverged_note(),
         columns=[
@@ -230,14 +248,14 @@ def _differences(runs: Sequence[Run], split: str, measure: str) -> list[float]:
 
 
 def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps], word: str) -> "MplFigure":
-    """Accuracy left, loss right; the axes span what all pictures show, so that these compare."""
+    """Accuracy left, loss right, or loss alone; axes span what all pictures show, so that these compare."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, (left, right) = plots.new_figure(1, 2)
-    for axes, measure, label in (
-        (left, "accuracy", f"train − validation {word} (points)"),
-        (right, "loss", "validation − train loss"),
-    ):
+    panels = [("accuracy", f"train − validation {word} (points)"), ("loss", "validation − train loss")]
+    if not any(gap.accuracy.epochs for gap in all_gaps):
+        del panels[0]
+    figure, grid = plots.new_figure(1, len(panels))
+    for axes, (measure, label) in zip(grid, panels, strict=True):
         plots.label_axes(axes, "epoch", label)
         axes.axhline(0, color="#999999", linewidth=1, zorder=1)
         for gap in shown:
@@ -250,7 +268,7 @@ def _draw_gaps(shown: Sequence[_Gaps], all_gaps: Sequence[_Gaps], word: str) -> 
         for gap in shown
         if (curve := gap.loss if gap.loss.epochs else gap.accuracy).epochs
     ]
-    plots.label_ends(right, ends)
+    plots.label_ends(grid[-1], ends)
     return figure
 
 

@@ -25,14 +25,14 @@ def data(
     from cnnbench import catalog
     from cnnbench.data import data_root, download_dataset, survey_dataset
     from cnnbench.live import download_bar
-    from cnnbench.recipe.mistakes import nearest
+    from cnnbench.recipe.mistakes import choices, nearest
 
     known = catalog.names("dataset")
     for name in names or ():
         if name not in known:
             near = nearest(name, known)
-            hint = f", did you mean {near!r}?" if near else ";"
-            raise CnnbenchError(f"no data set {name!r}{hint} Known: {', '.join(known)}")
+            hint = f"; did you mean {near!r}?" if near else f"; expected {choices(known)}"
+            raise CnnbenchError(f"no data set {name!r}{hint}")
     place = data_root(root)
     if names:
         for name in names:

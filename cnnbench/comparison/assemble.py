@@ -56,7 +56,8 @@ def compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Compa
         pairs += tested
         gains += _gains(recipe, quantity)
         problems += [f"{recipe.name}: {problem}" for problem in recipe.problems + untested]
-    return Comparison(rows, pairs, quantity, problems, gains=gains)
+    by_scene = any(run.counts_by_scene(quantity.name) for recipe in recipes for run in runs_of(recipe))
+    return Comparison(rows, pairs, quantity, problems, gains=gains, by_scene=by_scene)
 
 
 def runs_of(recipe: RecipeMeasurements) -> list[Measurement]:

@@ -167,7 +167,7 @@ def _outlook(comparison: Comparison, test: PairedTest, p_adjusted: float, num_te
     """What it would take to decide, where the test has not."""
     if p_adjusted <= SIGNIFICANT:
         return ""
-    needed = to_tell(test, num_tests, images_of(comparison.metric))
+    needed = to_tell(test, num_tests, images_of(comparison.metric, comparison.by_scene))
     return f"{TO_TELL}{needed}" if needed else ""
 
 

@@ -110,6 +110,7 @@ class Comparison:
     problems: list[str] = field(default_factory=list)
     judged_on: "JudgedOn" = "test"
     gains: list[Gain] = field(default_factory=list)  # those that the recipe claims something of
+    by_scene: bool = False  # images that show one thing count as one
 
     def recipes(self) -> dict[str, list[Row]]:
         """Rows by recipe, in order."""

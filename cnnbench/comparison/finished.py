@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -80,6 +81,7 @@ def _find(path: Path, runs_dir: Path) -> list[Path]:
     looked = f"{path}" if path.is_absolute() else f"{path} and {under_runs}"
     raise CnnbenchError(
         f"no runs found: there is no {PLAN} in {looked}; train the recipe first (cnnbench recipe FILE)"
+        + _of_other_settings(under_runs)
     )
 
 
@@ -92,9 +94,14 @@ def _directory_of_recipe(path: Path, runs_dir: Path) -> Path:
     directory = runs_dir / load_recipe(path).directory
     if (directory / PLAN).is_file():
         return directory
-    siblings = sorted(directory.parent.glob(f"{directory.name}+*/{PLAN}"))
-    hint = f"; there is {siblings[0].parent}, of other settings" if siblings else ""
+    hint = _of_other_settings(directory)
     raise CnnbenchError(f"no runs of {path} in {directory}: train it first (cnnbench recipe {path}){hint}")
+
+
+def _of_other_settings(directory: Path) -> str:
+    """That there are runs of the same recipe, reduced or with overrides, where there are."""
+    siblings = sorted(directory.parent.glob(f"{escape(directory.name)}+*/{PLAN}"))
+    return f"; there is {siblings[0].parent}, of other settings" if siblings else ""
 
 
 def _keep_apart(recipes: list[RecipeMeasurements], directories: list[Path]) -> None:

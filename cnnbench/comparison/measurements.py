@@ -37,6 +37,11 @@ class Measurement:
     precision: str
     versions: dict[str, str]
 
+    def counts_by_scene(self, measure: str) -> bool:
+        """Whether images that show one thing have one score of the measure together."""
+        scores = self.scores.get(measure)
+        return scores is not None and len(scores) < len(self.targets[measure.partition("_")[0]])
+
 
 @dataclass
 class VariantMeasurements:
@@ -205,6 +210,8 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
         return
     targets, scores = _read_predictions(run)
     for name, of_images in scores.items():
+        if name in result["metrics"] and name not in values:
+            raise DamagedError(f"{run.path / 'result.json'}: its {name} is no finite number")
         said, counted = values.get(name), float(of_images.mean())
         tolerance = 0.5 / len(of_images) if of_images.dtype == bool else 1e-6
         if said is not None and abs(said - counted) > tolerance:

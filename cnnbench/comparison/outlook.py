@@ -7,7 +7,6 @@ from cnnbench.paired_tests import PairedTest
 from cnnbench.seeds_needed import MOST, limited_by_images, seeds_needed
 
 FAINT = 0.32  # p beyond which a difference is no basis for a plan: about that of one standard error
-MASKS = ("_iou", "_dice")  # how the names of quantities of masks that are tested end
 ROUND = (*range(2, 11), 12, 15, 20, 25, 30, 40, 50, 60, 80, MOST)
 TOO_CLOSE = "too close to plan for"
 RULE = (
@@ -20,7 +19,7 @@ RULE = (
 
 
 def to_tell(test: PairedTest, num_tests: int, images: str) -> str | None:
-    """`about 9 seeds each`, or that seeds cannot do it; None where nothing differs or no noise is known.
+    """`about 9 seeds each`, or that images are too few; None where nothing differs or no noise is known.
 
     `images` is what they are called: "test images".
     """
@@ -30,13 +29,13 @@ def to_tell(test: PairedTest, num_tests: int, images: str) -> str | None:
         return TOO_CLOSE
     if limited_by_images(test, num_tests):
         num_images = min(num for _, _, num in test.noise.images)
-        return f"impossible with these {num_images:,} {images}, however many seeds"
+        return f"these {num_images:,} {images} are too few, however many seeds"
     needed = seeds_needed(test, num_tests)
     about = f"more than {MOST}" if needed > MOST else f"about {next(num for num in ROUND if num >= needed)}"
     return f"{about} seeds{' each' * (len(test.noise.seeds) > 1)}"
 
 
-def images_of(metric: Quantity) -> str:
-    """`test images`, or of which split a quantity is; of masks, those of one scene count as one."""
+def images_of(metric: Quantity, by_scene: bool) -> str:
+    """`test images`, or of which split a quantity is; by scene those of one count as one."""
     images = {"test": "test images", "val": "validation images"}.get(metric.split or "", "images")
-    return f"{images} (those of one scene counted as one)" if metric.name.endswith(MASKS) else images
+    return f"{images} (those of one scene counted as one)" if by_scene else images

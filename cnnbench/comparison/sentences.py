@@ -35,7 +35,9 @@ def _conclude(comparison: Comparison, recipe: str, rows: list[Row]) -> Iterator[
             "everything runs: what follows is no answer to the question."
         )
     if best is None:
-        yield f"No {comparison.metric.label} has been measured yet."
+        rows = comparison.recipes()[recipe]
+        diverged = all(any("diverged" in problem for problem in row.problems) for row in rows)
+        yield f"No {comparison.metric.label} has been measured{'' if diverged else ' yet'}."
         return
     if comparison.guesses(recipe):
         yield (
@@ -105,7 +107,11 @@ def _outlook(comparison: Comparison, best: Row, tied: list[Row], num_pairs: int)
     needed: dict[str, list[str]] = {}
     for row in tied:
         pair = comparison.pair(best, row)
-        said = to_tell(pair.test, num_pairs, images_of(comparison.metric)) if pair is not None else None
+        said = (
+            to_tell(pair.test, num_pairs, images_of(comparison.metric, comparison.by_scene))
+            if pair is not None
+            else None
+        )
         if said is not None:
             needed.setdefault(said, []).append(row.variant)
     if needed.keys() - {TOO_CLOSE}:

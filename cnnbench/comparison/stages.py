@@ -21,6 +21,7 @@ from cnnbench.recipe.narrowing import narrowed
 from cnnbench.recipe.reader import load_recipe
 from cnnbench.recipe.stages import with_options
 from cnnbench.runs import Run
+from cnnbench.settings import same_settings
 
 
 class NotRunError(CnnbenchError):
@@ -274,4 +275,4 @@ def stage_notes(recipe: Recipe, runs_dir: Path) -> list[str]:
     for variant in recipe.variants:
         for sentence in variant.winner.cut if variant.winner else ():
             notes[f"{variant.name}: {sentence}"] = None
-    return [*notes, *never_learned(recipe.planned())]
+    return [*notes, *never_learned(recipe.planned()), *same_settings(recipe.planned())]

@@ -3,6 +3,10 @@
 PyTorch's kernels go through an image in channels_last a pixel at a time, in vectors of 16 or 32 channels: of
 18 channels two are left over, and those cost more than all others. Here several pixels in a row are taken as
 one with so many times the channels, none left over, by the same kernels.
+
+In bf16 the two parts of the gradient are rounded before they are added. They nearly cancel where all
+gradients of a channel are alike: of a mean of one standard deviation twice PyTorch's error is left, of ten
+2 %. The first step of a U-Net shows no difference (median error of its gradients 20.2 and 20.1 %).
 """
 
 import math

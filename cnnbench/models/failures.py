@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import extract_tb
 
 from cnnbench import catalog
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Named
-from cnnbench.signatures import is_file_target
+from cnnbench.signatures import is_file_target, split_target
 
 
 @contextmanager
@@ -28,5 +29,8 @@ def naming_failures(
         elif not is_file_target(target):
             raise
         size = "×".join(map(str, in_shape))
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise CnnbenchError(f"{target} fails on an image of {size}: {reason}") from error
+        reason = ": ".join(filter(None, (type(error).__name__, str(error).partition("\n")[0])))
+        file = split_target(target)[0]
+        lines = [each.lineno for each in extract_tb(error.__traceback__) if each.filename == file]
+        where = f" (line {lines[-1]})" if lines else ""
+        raise CnnbenchError(f"{target} fails on an image of {size}: {reason}{where}") from error

@@ -97,8 +97,12 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
     """One forward pass of one image, counted. Multiply-adds are those of convolutions and matrix products.
 
     A module with children has a row where it has parameters or multiply-adds that no child accounts for.
+    Raises CnnbenchError where the model has no parameters.
     """
-    device = next(model.parameters()).device
+    first = next(model.parameters(), None)
+    if first is None:
+        raise CnnbenchError(f"the model ({type(model).__name__}) has no parameters: nothing could be trained")
+    device = first.device
     was_training = model.training
     with _Counting() as counter, torch.no_grad():
         watch = _Watch(model, counter)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,8 @@ def read(path: Path) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as error:
             raise CnnbenchError(f"{path} is no safetensors file, or cut short: {error}") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in words of our own
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise CnnbenchError(
             f"{path} is refused, and nothing in it was run: it holds more than tensors, or is no file of "

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cnnbench.options import Count, DropRate, ImageSize, NonNegative, NonNegativeInt, Positive, Seed
+from cnnbench.options import (
+    BatchSize,
+    Count,
+    DropRate,
+    Epochs,
+    ImageSize,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Seed,
+)
 from cnnbench.recipe.code import code_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -44,7 +54,7 @@ class DataConfig(_Config):
 
     model_config = ConfigDict(extra="allow")
     name: str
-    batch_size: Count = 128
+    batch_size: BatchSize = 128
     val_fraction: Fraction | None = 0.1
     val_size: Count | None = None
     limit: Count | None = None
@@ -114,7 +124,7 @@ class Loss(_Config):
 class TrainConfig(_Config):
     """How every epoch is trained."""
 
-    epochs: NonNegativeInt = 10
+    epochs: Epochs = 10
     optimizer: Named = Named(name="adam")
     lr: Positive = 1e-3
     schedule: Named = Named(name="constant")

@@ -1,6 +1,6 @@
 """A variant's settings over the recipe's, key by key, remembering where in the file each was written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,23 @@ def merge(base: Layer, over: Layer) -> Layer:
         return merged
 
     return Layer(base.section, walk(base.values, over.values, ()), origins)
+
+
+def crossed(base: Layer, own: Layer, swept: Sequence[Layer]) -> Layer:
+    """A variant's section at a point of a sweep: what either sets stands, over what all variants have.
+
+    What would start a table afresh in which the variant sets something (another model, another optimizer)
+    goes before that, so that what the variant sets is set there too.
+    """
+    merged = merge(base, own)
+    first = [layer for layer in swept if taken_back(own, merged, merge(merged, layer))]
+    for layer in first:
+        base = merge(base, layer)
+    merged = merge(base, own)
+    for layer in swept:
+        if layer not in first:
+            merged = merge(merged, layer)
+    return merged
 
 
 def taken_back(part: Layer, before: Layer, after: Layer) -> str | None:

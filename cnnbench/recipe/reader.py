@@ -25,7 +25,7 @@ from cnnbench.recipe.encoders import check_unfreezing
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import BEST_OF, Layer, merge, taken_back, written
+from cnnbench.recipe.merging import BEST_OF, Layer, crossed, taken_back, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
@@ -222,6 +222,10 @@ class _Reader:
             elif first in ("title", "question", "analyses") and not parts and variant is None:
                 self.document[first] = override.value
                 self.origins[first] = (override.number,)
+            elif first == "variants":
+                self.check.add(
+                    (override.number,), "only the file says which variants there are; set variants.NAME.KEY"
+                )
             else:
                 known = [*_TABLES, "title", "question", "analyses", "sweep", "variants", "match_params"]
                 home = home_of(first)
@@ -264,11 +268,14 @@ class _Reader:
                 if key not in VARIANT_KEYS:
                     check.unknown((*path, key), key, "key {} in a variant", VARIANT_KEYS, on_key=True)
             layers = {
-                section: merge(shared[section], self._section(entry, section, path)) for section in _TABLES
+                section: crossed(
+                    shared[section],
+                    self._section(entry, section, path),
+                    [layer for layer in each.swept if layer.section == section],
+                )
+                for section in _TABLES
             }
             layers["match_params"] = self._section(entry, "match_params", path)
-            for layer in each.swept:
-                layers[layer.section] = merge(layers[layer.section], layer)
             if self.quick:
                 layers = quickened(layers)
             for override, variant, section, parts in overrides:

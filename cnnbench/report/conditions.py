@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.comparison.encoders import never_learned
 from cnnbench.report.tables import DASH, TextTable
-from cnnbench.settings import flatten
+from cnnbench.settings import flatten, same_settings
 
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Subject
@@ -73,6 +73,7 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
             "for all of it."
         )
     sentences += never_learned(plan["variants"])
+    sentences += same_settings(plan["variants"])
     if any(row.train_seconds is not None for row in measured):
         sentences.append(
             "Times hold for the hardware below and whatever else ran on it; they order variants, no more."

@@ -48,6 +48,8 @@ def _is_twin(run: Run, config: "RunConfig") -> bool:
 def _take(order: Order, twin: Run, runs_dir: Path) -> Iterator[Notice]:
     try:
         with twin.locked(), order.run.locked():
+            if order.decide().action != "train":
+                return  # another process was here before the lock was ours
             source = source_of(twin, runs_dir)
             order.run.take_over(twin, order.config.model_dump(mode="json"), source)
     except (BusyError, DamagedError, FileNotFoundError):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -204,7 +205,7 @@ def test_what_would_tell_the_tied_ones_apart(tmp_path: Path) -> None:
     (said,) = [line for line in conclusions(comparison) if line.startswith("What it would take")]
     assert said == (
         "What it would take to tell from best (differences as measured, power 80 %, corrected for 6 pairs): "
-        "rough, about 20 seeds each; other, impossible with these 1,000 test images, however many seeds; "
+        "rough, about 20 seeds each; other, these 1,000 test images are too few, however many seeds; "
         "same, too close to plan for."
     )
 
@@ -296,7 +297,7 @@ def test_a_variant_of_which_every_seed_diverged_keeps_its_size(tmp_path: Path) -
     row = only_row(comparison)
     assert (row["num_seeds"], row["num_params"], row["device"]) == (0, 1000, None)
     assert row["test_accuracy"] == {"mean": None, "std": None, "low": None, "high": None}
-    assert conclusions(comparison) == ["No test accuracy has been measured yet."]
+    assert conclusions(comparison) == ["No test accuracy has been measured."]
     assert "| x | 0 | – |" in to_markdown(comparison)
 
 
@@ -329,6 +330,13 @@ def corrupt_inside(path: Path) -> None:
         pytest.param("result.json", lambda path: path.write_text("[]"), id="result of another shape"),
         pytest.param("result.json", lambda path: path.write_text("{}"), id="empty result"),
         pytest.param("result.json", lambda path: path.write_bytes(b"\xff\xfe\x00"), id="binary result"),
+        pytest.param(
+            "result.json",
+            lambda path: path.write_text(
+                re.sub(r'"test_accuracy": [0-9.]+', '"test_accuracy": NaN', path.read_text())
+            ),
+            id="no number",
+        ),
         pytest.param("history.jsonl", truncate, id="truncated history"),
         pytest.param("predictions.npz", truncate, id="truncated predictions"),
         pytest.param("predictions.npz", corrupt_inside, id="corrupt predictions"),
@@ -580,6 +588,8 @@ def test_a_recipe_file_stands_for_its_runs(tmp_path: Path) -> None:
     with pytest.raises(CnnbenchError, match="train it first"):
         compare([recipe], runs_dir=runs_dir)
     RecipeRuns(runs_dir / "mine+quick").add("x", [900])
+    with pytest.raises(CnnbenchError, match=r"there is .*mine\+quick, of other settings"):
+        compare([Path("mine")], runs_dir=runs_dir)
     with pytest.raises(CnnbenchError, match=r"there is .*mine\+quick, of other settings"):
         compare([recipe], runs_dir=runs_dir)
     RecipeRuns(runs_dir / "mine").add("x", [900])

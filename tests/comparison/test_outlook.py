@@ -22,7 +22,7 @@ IMAGES = Noise(((0.002**2, 0.0, 9999),), (0.0, 0.0))
         (1.0, 0.4, SEEDS, "too close to plan for"),
         (0.0, 1.0, SEEDS, None),
         (math.nan, math.nan, SEEDS, None),
-        (0.003, 0.1, IMAGES, "impossible with these 9,999 test images, however many seeds"),
+        (0.003, 0.1, IMAGES, "these 9,999 test images are too few, however many seeds"),
         (1.0, 0.2, None, None),
     ],
 )
@@ -31,13 +31,13 @@ def test_to_tell(difference: float, p_value: float, noise: Noise | None, said: s
 
 
 @pytest.mark.parametrize(
-    ("metric", "images"),
+    ("metric", "by_scene", "images"),
     [
-        ("test_accuracy", "test images"),
-        ("val_accuracy", "validation images"),
-        ("train_seconds", "images"),
-        ("test_iou", "test images (those of one scene counted as one)"),
+        ("test_accuracy", False, "test images"),
+        ("val_accuracy", False, "validation images"),
+        ("train_seconds", False, "images"),
+        ("test_recall", True, "test images (those of one scene counted as one)"),
     ],
 )
-def test_images_are_called_by_their_split(metric: str, images: str) -> None:
-    assert images_of(named(metric, ["test_iou"])) == images
+def test_images_are_called_by_their_split(metric: str, by_scene: bool, images: str) -> None:
+    assert images_of(named(metric, ["test_recall"]), by_scene) == images

@@ -107,7 +107,15 @@ def test_what_often_stands_in_the_place_of_weights(tmp_path: Path, content: byte
             read(tmp_path / name)
 
 
-@pytest.mark.parametrize("by", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2))])
+@pytest.mark.parametrize(
+    "by",
+    [
+        torch.save,
+        lambda content, path: path.write_bytes(pickle.dumps(content, 2)),
+        lambda content, path: path.write_bytes(pickle.dumps(content, 4)),
+    ],
+)
+@pytest.mark.filterwarnings("error")  # torch warns of some pickles, in words for others than users
 def test_code_in_a_file_does_not_run(tmp_path: Path, by: object) -> None:
     trace = tmp_path / "trace"
     by({"a.weight": TENSORS["a.weight"], "b": Harmful(trace)}, tmp_path / "a.pth")  # type: ignore[operator]

@@ -312,14 +312,23 @@ def test_directory_is_safe_short_and_tells_apart(write: Write) -> None:
         pytest.param("epochs=1", "did you mean 'train.epochs'?", id="section forgotten"),
         pytest.param("variants.mpl.train.lr=1", "did you mean 'mlp'?", id="unknown variant"),
         pytest.param(
-            "train.epochs=fast", 'expected a whole number of at least 0, found "fast"', id="wrong type"
+            "train.epochs=fast",
+            'expected a whole number of at least 0 and at most 1,000,000, found "fast"',
+            id="wrong type",
         ),
-        pytest.param("train.epochs=-1", "expected a whole number of at least 0, found -1", id="out of range"),
+        pytest.param(
+            "train.epochs=-1",
+            "expected a whole number of at least 0 and at most 1,000,000, found -1",
+            id="out of range",
+        ),
         pytest.param("train.lr=nan", "expected a number greater than 0, found nan", id="nan"),
         pytest.param("train.epochs", "expected KEY=VALUE", id="no value"),
         pytest.param("=1", "expected KEY=VALUE", id="no key"),
         pytest.param("model=3", "expected a table, found 3", id="section of the wrong type"),
         pytest.param("train.lr.x=3", "unknown key", id="too deep"),
+        pytest.param("variants=[]", "only the file says which variants there are", id="variants"),
+        pytest.param("train.epochs=1000001", "at most 1,000,000", id="epochs without end"),
+        pytest.param("data.batch_size=1000001", "at most 1,000,000", id="batch of everything"),
         pytest.param("title=3", "expected text in quotes, found 3", id="number as a title"),
     ],
 )
@@ -381,19 +390,31 @@ def with_name(name: str) -> str:
         pytest.param(with_train("epoch = 1"), "4:1", "did you mean 'epochs'?", id="key of a section"),
         pytest.param(with_data("zzz = 1"), "3:1", "expected one of name, batch_size", id="nothing near"),
         pytest.param(
-            with_train("epochs = -1"), "4:10", "a whole number of at least 0, found -1", id="negative epochs"
+            with_train("epochs = -1"),
+            "4:10",
+            "a whole number of at least 0 and at most 1,000,000, found -1",
+            id="negative epochs",
         ),
         pytest.param(
-            with_train("epochs = 1.0"), "4:10", "a whole number of at least 0, found 1.0", id="1.0 epochs"
+            with_train("epochs = 1.0"),
+            "4:10",
+            "a whole number of at least 0 and at most 1,000,000, found 1.0",
+            id="1.0 epochs",
         ),
         pytest.param(
-            with_train("epochs = true"), "4:10", "a whole number of at least 0, found true", id="true epochs"
+            with_train("epochs = true"),
+            "4:10",
+            "a whole number of at least 0 and at most 1,000,000, found true",
+            id="true epochs",
         ),
         pytest.param(
             with_data("image_size = 4097"), "3:14", "and at most 4,096, found 4097", id="image size"
         ),
         pytest.param(
-            with_data("batch_size = 0"), "3:14", "a whole number of at least 1, found 0", id="batch size 0"
+            with_data("batch_size = 0"),
+            "3:14",
+            "a whole number of at least 1 and at most 1,000,000, found 0",
+            id="batch size 0",
         ),
         pytest.param(
             with_train('lr = "fast"'), "4:6", 'a number greater than 0, found "fast"', id="lr of text"

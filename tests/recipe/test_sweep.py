@@ -175,6 +175,36 @@ def test_match_params_finds_the_counterpart(load: Load) -> None:
     ]  # fmt: skip
 
 
+def test_what_a_variant_sets_stands_for_every_swept_model(load: Load) -> None:
+    text = (
+        f'{DATA}[model]\nname = "mlp"\nwidths = [64]\n[sweep]\nmodel.name = ["mlp", "cnn"]\n'
+        'train.optimizer = ["sgd", "adam"]\n[[variants]]\nname = "none"\n'
+        '[[variants]]\nname = "half"\nmodel = {dropout = 0.5}\n'
+    )
+    recipe = load(text)
+    found = {
+        variant.name: (variant.model.name, variant.model.options["widths"], variant.model.options["dropout"])
+        for variant in recipe.variants
+        if variant.train.optimizer.name == "sgd"
+    }
+    cnn = found["none+cnn+sgd"][1]
+    assert cnn != [64], "the recipe's own are for an mlp"
+    assert found == {
+        "none+mlp+sgd": ("mlp", [64], 0.0),
+        "none+cnn+sgd": ("cnn", cnn, 0.0),
+        "half+mlp+sgd": ("mlp", [64], 0.5),
+        "half+cnn+sgd": ("cnn", cnn, 0.5),
+    }
+
+
+def test_what_no_swept_model_has_is_a_mistake_in_the_variant(load: Load) -> None:
+    text = (
+        f'{DATA}[sweep]\nmodel.name = ["mlp", "cnn"]\n[[variants]]\nname = "wide"\n'
+        "model = {kernel_size = 5}\n"
+    )
+    assert any('unknown option "kernel_size" of mlp' in message for message in mistakes(load, text))
+
+
 def test_quick_reduces_swept_settings_too(load: Load) -> None:
     recipe = load(BASE + "train.epochs = [1, 5]\ndata.limit = [100, 50_000]\n", quick=True)
     assert [(variant.train.epochs, variant.data.limit) for variant in recipe.variants] == [
