@@ -186,6 +186,18 @@ def test_every_recipe_stands_in_the_table(path: Path) -> None:
     assert any(f"`{path.relative_to(ROOT).as_posix()}` |" in row for row in rows)
 
 
+def test_every_page_is_linked_from_both_tables() -> None:
+    """Of recipes: the one of the README by section, and the one of all answers."""
+    results = ROOT / "docs/results"
+    names = {page.relative_to(results).with_suffix("").as_posix() for page in results.rglob("*.md")}
+    names -= {"README", "bench"}
+    of_recipes = re.findall(r"`recipes/([\w/]+)\.toml` \| \[page\]\(docs/results/([\w/]+)\.md\) \|", PROSE)
+    assert {name for name, _ in of_recipes} == names
+    assert all(name == page for name, page in of_recipes)
+    answers = (results / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[([\w/]+)\]", answers, re.MULTILINE)) == names
+
+
 def test_every_requirement_stands_in_the_table() -> None:
     column = " ".join(re.findall(r"^\| ([A-F]\d[^|]*) \|", PROSE, re.MULTILINE))
     for first, last in re.findall(r"([A-F]\d\.\d)–[A-F](\d\.\d)", column):
