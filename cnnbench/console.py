@@ -60,8 +60,9 @@ def print_table(
     """
     console = make_console(stderr=False)
     cells = [list(map(as_text, row)) for row in rows]
-    columns, cells, left_out = fitted(list(columns), cells, optional, console.width)
-    console.print(table(title, columns, cells, left=left))
+    shown, cells, left_out = fitted(list(columns), cells, optional, console.width)
+    left -= len(set(columns[:left]) & set(left_out))
+    console.print(table(title, shown, cells, left=left))
     return left_out
 
 

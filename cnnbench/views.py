@@ -123,7 +123,8 @@ def show_plan(plan: dict[str, Any]) -> None:
         shapes = [shape(each["in_shape"]), shape(each["output_shape"])]
         rows.append([each["name"], len(each["seeds"]), each["train"]["epochs"], *size, *shapes])
     columns = ["variant", "seeds", "epochs", "parameters", "multiply-adds", "input", "output"]
-    console.print_table(f"{plan['title']}: {plan['question']}", columns, rows)
+    title = ": ".join(filter(None, (plan["title"], plan["question"])))
+    left_out = console.print_table(title, columns, rows, optional=["output", "input", "epochs", "seeds"])
     console.print_lines(
         [
             f"- {each['name']}: {each['num_trained']:,} of {each['num_params']:,} parameters are trained, "
@@ -135,7 +136,7 @@ def show_plan(plan: dict[str, Any]) -> None:
     show_matches({each["name"]: each["match"] for each in plan["variants"] if each["match"] is not None})
     show_winners(plan)
     for each in plan["variants"]:
-        console.print_table(
+        left_out += console.print_table(
             each["name"],
             ["layer", "kind", "output", "parameters", "multiply-adds"],
             [
@@ -144,6 +145,7 @@ def show_plan(plan: dict[str, Any]) -> None:
                 for layer in each["layers"]
             ],
             left=2,
+            optional=["kind", "output"],
         )  # fmt: skip
         parts: Counter[str] = Counter()
         for layer in each["layers"]:
@@ -153,6 +155,9 @@ def show_plan(plan: dict[str, Any]) -> None:
             console.print_lines([f"  parameters of the parts: {counts}"])
         settings = {**each["data"], **{f"train.{key}": value for key, value in each["train"].items()}}
         console.print_lines([f"  model    {compact(each['model'])}", f"  settings {compact(settings)}", ""])
+    if left_out:
+        names = ", ".join(dict.fromkeys(left_out))
+        console.print_lines([f"No room here for {names}: see --format json, or widen the terminal."])
 
 
 def show_matches(matches: dict[str, dict[str, Any]]) -> None:

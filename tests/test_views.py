@@ -102,7 +102,7 @@ def test_no_pictures_of_a_cost(comparison: Comparison, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     layer = {"name": "head", "kind": "Linear", "output_shape": [10], "num_params": 650, "macs": 640}
     variant = {
         "name": "linear", "seeds": [0, 1], "num_params": 650, "num_trained": 90, "macs": 640,
@@ -118,6 +118,14 @@ def test_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'name = "digits", train.epochs = 3, train.lr = 0.001' in out
     assert "limit" not in out
     assert "linear: 90 of 650 parameters are trained" in out
+    assert "No room" not in out
+    monkeypatch.setenv("COLUMNS", "40")
+    views.show_plan({"title": "Digits", "question": "", "variants": [variant]})
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.strip() == "Digits"
+    assert "│ linear  │        650 │           640 │" in others
+    assert "│ head  │        650 │           640 │" in others
+    assert others[-1].startswith("No room here for output, input, epochs, seeds, kind: see --format json")
 
 
 def test_matches(capsys: pytest.CaptureFixture[str]) -> None:
