@@ -232,6 +232,6 @@ def test_parameters_alone_of_a_lazy_model_and_of_one_that_fails(tmp_path: Path) 
     # 12 × 7 + 7, 7 × 2 + 2
     assert count_params(Named(name="lazy"), (3, 2, 2), 2, [str(file)]) == 107
     with pytest.raises(
-        CnnbenchError, match=r"own\.py:Failing fails on .* of 3×2×2: RuntimeError: not today$"
+        CnnbenchError, match=r"own\.py:Failing fails on .* of 3×2×2: RuntimeError: not today \(line 7\)$"
     ):
         count_params(Named(name="failing"), (3, 2, 2), 2, [str(file)])

@@ -601,6 +601,7 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     path.write_text(
         'analyses = []\n[data]\nname = "lunar"\nsize = 8\nproblems = "skip"\n[model]\nname = "unet"\n'
         'widths = [2, 3]\n[train]\nepochs = 1\n[[variants]]\nname = "a"\n[[variants]]\nname = "b"\n'
+        "train.lr = 1e-2\n"
     )
     events = list(
         iterate_recipe(load_recipe(path), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
