@@ -90,6 +90,20 @@ class Subject:
             if any(run.config()["train"].get("label_smoothing") for run in runs)
         ]
 
+    def resized_note(self) -> str:
+        """A sentence on variants whose train images were smaller at first; none where there are none."""
+        names = [
+            name
+            for name, runs in self.trained().items()
+            if any(run.config()["train"].get("progressive_resizing") for run in runs)
+        ]
+        if not names:
+            return ""
+        return (
+            f" In the first epochs train images were smaller than validation's ({', '.join(names)}: "
+            "progressive_resizing), so that the two do not compare there."
+        )
+
     def leading(self) -> str:
         """The measure by which the runs are judged (`cnnbench.measures`): "iou" where all are of masks."""
         found = {str((run.result() or {}).get("leading", "accuracy")) for run in self.runs}

@@ -121,7 +121,7 @@ class LearningCurves(Analysis):
             parts.append(
                 "Dotted lines that end in a cross are runs that diverged; means and bands leave them out."
             )
-        return " ".join(parts) + subject.diverged_note()
+        return " ".join(parts) + subject.resized_note() + subject.diverged_note()
 
 
 def _zooms(lines: Sequence[_Lines]) -> bool:

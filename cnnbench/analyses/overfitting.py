@@ -97,6 +97,7 @@ class Overfitting(Analysis):
             + _masks_note(subject, gaps)
             + (" What is far out in the first half leaves the picture." if cut else "")
             + _smoothing_note(subject)
+            + subject.resized_note()
             + subject.diverged_note()
         )
         for number, shown in enumerate(pictures, start=1):
@@ -190,6 +191,7 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
         + HISTORY_NOTE
         + _masks_note(subject, gaps)
         + _smoothing_note(subject)
+        + subject.resized_note()
         + subject.diverged_note(),
         columns=[
             "variant", "seeds", "largest gap (points)", "at epoch", "gap at the last epoch (points)",

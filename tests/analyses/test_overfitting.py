@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cnnbench.analyses.base import Figure, Subject, Table
+from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.analyses.rise import rise_of
 from cnnbench.runs import Run
@@ -124,6 +125,19 @@ def test_a_start_far_below_zero_leaves_room_for_the_rest(
     low, high = figure.figure.axes[0].get_ylim()
     assert -6 < low < -4 < 4 < high < 6
     assert "What is far out in the first half leaves the picture." in figure.caption
+
+
+def test_smaller_train_images_are_said(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    runs = [make_run("plain", 0, [0.1, 0.5]), make_run("small", 0, [0.1, 0.5])]
+    config = json.loads((runs[1].path / "config.json").read_text())
+    config["train"]["progressive_resizing"] = {"size": 6, "until": 0.5}
+    (runs[1].path / "config.json").write_text(json.dumps(config))
+    subject = subject_from(runs)
+    captions = [
+        each.caption for each in (*Overfitting().analyse(subject), *LearningCurves().analyse(subject))
+    ]
+    said = "smaller than validation's (small: progressive_resizing)"
+    assert sum(said in caption for caption in captions) == 4
 
 
 def test_label_smoothing_is_said(make_run: MakeRun, subject_from: SubjectFrom) -> None:
