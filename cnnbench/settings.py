@@ -44,7 +44,7 @@ def same_settings(planned: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for the variants of a plan that are one and the same."""
     named: dict[str, list[str]] = {}
     for each in planned:
-        weights = each.get("winner", {}).get("weights")
+        weights = (each.get("winner") or {}).get("weights")
         settings = [each["config"], each["seeds"], each.get("code"), weights]
         named.setdefault(json.dumps(settings, sort_keys=True), []).append(each["name"])
     return [

@@ -84,19 +84,18 @@ class Subject:
 
     def smoothed(self) -> list[str]:
         """The variants trained with label smoothing; train loss contains it, validation loss does not."""
+        return self._trained_with("label_smoothing")
+
+    def _trained_with(self, key: str) -> list[str]:
         return [
             name
             for name, runs in self.trained().items()
-            if any(run.config()["train"].get("label_smoothing") for run in runs)
+            if any(run.config()["train"].get(key) for run in runs)
         ]
 
     def resized_note(self) -> str:
         """A sentence on variants whose train images were smaller at first; none where there are none."""
-        names = [
-            name
-            for name, runs in self.trained().items()
-            if any(run.config()["train"].get("progressive_resizing") for run in runs)
-        ]
+        names = self._trained_with("progressive_resizing")
         if not names:
             return ""
         return (
