@@ -8,6 +8,8 @@ from typing import Any
 import psutil
 import torch
 
+from cnnbench.errors import CnnbenchError
+
 MIB = 2**20
 # What a container may use in bytes, where there is a limit: of Linux's control groups, version 2 and 1.
 LIMIT_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -78,6 +80,15 @@ def available_bytes(device: torch.device) -> int:
             continue
         available = min(available, limit - psutil.Process().memory_info().rss)
     return max(available, 0)
+
+
+def check_fits(num_bytes: int, what: str, advice: str) -> None:
+    """Raises CnnbenchError where so many bytes of data are more than the machine has left."""
+    free = available_bytes(torch.device("cpu"))
+    if num_bytes > free:
+        raise CnnbenchError(
+            f"{what} take {num_bytes / 2**30:,.1f} GiB of memory, and {free / 2**30:.1f} are free: {advice}"
+        )
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cnnbench import memory
+from cnnbench.errors import CnnbenchError
 
 CPU = torch.device("cpu")
 SIZE_MIB = 64
@@ -82,6 +83,14 @@ def test_cuda_counts_what_the_device_allocated() -> None:
 
 def test_what_is_available_is_a_part_of_what_there_is() -> None:
     assert 0 < memory.available_bytes(CPU) <= psutil.virtual_memory().total
+
+
+def test_data_beyond_the_memory_is_refused_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 3 * 2**29)
+    memory.check_fits(3 * 2**29, "two images", "take one")
+    with pytest.raises(CnnbenchError) as error:
+        memory.check_fits(3 * 2**30, "two images", "take one")
+    assert str(error.value) == "two images take 3.0 GiB of memory, and 1.5 are free: take one"
 
 
 @pytest.mark.parametrize(("limit", "left"), [("1048576\n", 0), ("max\n", None), (str(2**62), None)])

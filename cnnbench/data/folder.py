@@ -23,7 +23,7 @@ from cnnbench.data.folder_files import (
 )
 from cnnbench.data.pictures import UnreadableError, read_stretched, without_warnings
 from cnnbench.errors import CnnbenchError
-from cnnbench.memory import available_bytes
+from cnnbench.memory import check_fits
 from cnnbench.options import CommonSize
 
 MOST_TOLD = 20  # files in a message that asks for them to be mended
@@ -77,8 +77,11 @@ def load(root: Path, *, path: str, image_size: CommonSize, classes: list[str] | 
     place = place_of(root, path)
     found = find_classes(place, classes)
     splits = {"train": [each.train for each in found], "test": [each.test for each in found]}
-    _check_memory(
-        place, sum(len(files.files) for of_split in splits.values() for files in of_split), image_size
+    num = sum(len(files.files) for of_split in splits.values() for files in of_split)
+    check_fits(
+        3 * num * image_size**2,
+        f"{place}: {num:,} images of {image_size}×{image_size}",
+        "lower data.image_size, or choose fewer data.classes",
     )
     decoder = PictureDecoder(image_size, place)
     pixels: dict[str, Pixels] = {}
@@ -125,15 +128,6 @@ def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) ->
             problems += error.problems
         start += count
     return pixels, problems
-
-
-def _check_memory(place: Path, num_images: int, size: int) -> None:
-    needed, free = 3 * size * size * num_images, available_bytes(torch.device("cpu"))
-    if needed > free:
-        raise CnnbenchError(
-            f"{place}: {num_images:,} images of {size}×{size} take {needed / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} are free: lower data.image_size, or choose fewer data.classes"
-        )
 
 
 def _copies(found: Sequence[ImageClass], train: Pixels, test: Pixels, place: Path) -> list[str]:

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from cnnbench.data.base import Format, Source
-from cnnbench.data.pictures import Picture, UnreadableError, read_rgb, without_warnings
+from cnnbench.data.pictures import Picture, UnreadableError, check_size, read_rgb, without_warnings
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import imagenet_classes
-from cnnbench.options import Count
+from cnnbench.options import ImageSize
 
 FOLDER = "imagenet-samples"
 SIZE = 256  # what most networks of ImageNet resize the short side to
@@ -24,7 +24,7 @@ def describe(root: Path, *, size: int = SIZE, **_: object) -> Format:
     return Format((3, size, size), len(imagenet_classes()))
 
 
-def load(root: Path, *, size: Count = SIZE) -> Source:
+def load(root: Path, *, size: ImageSize = SIZE) -> Source:
     """Squares of `size`: the short side resized to it by Pillow (bilinear, antialiased), the center cut out.
 
     A network that resizes the short side to 256 and cuts out the center sees exactly what it would see of the
@@ -68,6 +68,7 @@ def read_picture(path: Path, *, size: int = SIZE) -> Picture:
     short, long = min(image.size), max(image.size)
     if short != size:
         other = int(size * long / short)
+        check_size((size, other), f"with its short side at {size} pixels it ")
         image = image.resize((size, other) if width <= height else (other, size), Image.Resampling.BILINEAR)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return picture._replace(image=image.crop((left, top, left + size, top + size)))

@@ -6,7 +6,6 @@ Pessia and Ishigami (2019), kaggle.com/datasets/romainpessia/artificial-lunar-ro
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,12 @@ from cnnbench.data.base import Format, Source
 from cnnbench.data.decoded import NamingDecoder, Pixels, cache_folders
 from cnnbench.data.files import listed
 from cnnbench.data.lunar_files import Pair, find_pairs, find_place, find_sources
-from cnnbench.data.near_copies import SIDE, joined, largest_group, near_copies
+from cnnbench.data.near_copies import SIDE, exact_copies, joined, largest_group, near_copies
 from cnnbench.data.pictures import as_rgb
 from cnnbench.data.split import cut_by_group
 from cnnbench.errors import CnnbenchError
-from cnnbench.options import Count, OnProblem, Share
+from cnnbench.memory import check_fits
+from cnnbench.options import Count, ImageSize, OnProblem, Share
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,16 +37,8 @@ class UnusableError(Exception):
     """An image that cannot be used, and why."""
 
 
-class UnusablePairsError(Exception):
-    """Pairs that cannot be used: what is wrong, by their place among those that were to be read."""
-
-    def __init__(self, problems: dict[int, str]) -> None:
-        super().__init__(problems)
-        self.problems = problems
-
-
 class PairDecoder(NamingDecoder):
-    """Reads images with their masks as rows of bytes, which `parts` takes apart."""
+    """Reads images with their masks as rows of bytes, which `parts` takes apart; zeros if unusable."""
 
     def __init__(self, size: int, place: Path) -> None:
         super().__init__(
@@ -56,17 +48,14 @@ class PairDecoder(NamingDecoder):
         self.shape = (4 * size**2 + SIDE**2,)
 
     def read_pairs(self, pairs: Sequence[Pair]) -> tuple[Pixels, dict[int, str]]:
-        """All pairs (N, bytes), and what is wrong with those that cannot be used, by their places.
-
-        Only where there are none of these is what was decoded kept.
-        """
+        """All pairs (N, bytes), and what is wrong with those that cannot be used, by their places."""
         names = [str(path.relative_to(self.place)) for pair in pairs for path in (pair.render, pair.ground)]
         rows = np.zeros((len(pairs), *self.shape), dtype=np.uint8)
-        try:
-            self.read(f"pairs-{self.size}-{len(pairs)}", self.place, names, rows)
-        except UnusablePairsError as error:
-            return rows, error.problems
-        return rows, {}
+        self.read(f"pairs-{self.size}-{len(pairs)}", self.place, names, rows)
+        # What is wrong is not in the cache: pairs without any light are read again, dark or unusable.
+        dark = np.flatnonzero(~self.parts(rows)[2].any(1)).tolist()
+        again = {place: self._read(pairs[place]) for place in dark}
+        return rows, {place: str(of) for place, of in again.items() if isinstance(of, UnusableError)}
 
     def parts(self, rows: Pixels) -> tuple[Pixels, Pixels, Pixels]:
         """Images (N, size, size, 3), masks (N, size, size) and small grey pictures (N, SIDE²) of rows."""
@@ -75,21 +64,21 @@ class PairDecoder(NamingDecoder):
         return both[..., :3], both[..., 3], small
 
     def decode_all(self, folder: Path, names: Sequence[str], into: Pixels) -> None:
-        """Of two names each the pair; what is usable is written also where others are not."""
-        renders, grounds = ([folder / name for name in names[first::2]] for first in (0, 1))
-        problems = {}
-        read = partial(_read, size=self.size, place=folder)
+        """Of two names each the pair; what is unusable stays as it is in `into`."""
+        pairs = [
+            Pair("", folder / first, folder / second)
+            for first, second in zip(names[::2], names[1::2], strict=True)
+        ]
         with ThreadPoolExecutor() as pool:  # decoding lets go of the interpreter
-            for index, found in enumerate(pool.map(read, renders, grounds)):
-                if isinstance(found, UnusableError):
-                    problems[index] = str(found)
-                else:
+            for index, found in enumerate(pool.map(self._read, pairs)):
+                if not isinstance(found, UnusableError):
                     into[index] = found
-        if problems:
-            raise UnusablePairsError(problems)
+
+    def _read(self, pair: Pair) -> "NDArray[Any] | UnusableError":
+        return _read(pair.render, pair.ground, self.size, self.place)
 
 
-def describe(root: Path, *, size: Count = 128, **_: object) -> Format:
+def describe(root: Path, *, size: ImageSize = 128, **_: object) -> Format:
     """The format that `load` makes with these options."""
     return Format((3, size, size), len(CLASSES))
 
@@ -98,7 +87,7 @@ def load(
     root: Path,
     *,
     folder: str | None = None,
-    size: Count = 128,
+    size: ImageSize = 128,
     num_images: Count | None = None,
     test_fraction: Share = 0.2,
     problems: OnProblem = "refuse",
@@ -119,6 +108,11 @@ def load(
     sources, unmapped = find_sources(place, pairs)
     found += unmapped
     decoder = PairDecoder(size, place)
+    check_fits(
+        len(pairs) * decoder.shape[0],
+        f"{place}: {len(pairs):,} images of {size}×{size} with their masks",
+        "lower data.size or data.num_images",
+    )
     rows, unusable = decoder.read_pairs(pairs)
     found += unusable.values()
     if found and problems == "refuse":
@@ -151,7 +145,8 @@ def load(
 def _scenes(sources: Sequence[str], small: Pixels) -> tuple[NDArray[np.int64], str | None]:
     """A group (N,) for each image: those of one source, and near copies of each other, have the same.
 
-    The sources alone, and a note that says so, where likeness would make a group of more than a tenth.
+    Where likeness would make a group of more than a tenth, it says nothing of scenes: then those of one
+    source and exact copies alone, and a note that says so.
     """
     groups = np.unique(sources, return_inverse=True)[1].astype(np.int64)
     largest = max(2, len(groups) // 10)
@@ -160,7 +155,10 @@ def _scenes(sources: Sequence[str], small: Pixels) -> tuple[NDArray[np.int64], s
         together = joined(groups, alike)
         if largest_group(together) <= max(largest, largest_group(groups)):
             return together, None
-    return groups, "lunar: so many pictures look alike that those which do are not kept in one split"
+    return joined(groups, exact_copies(small)), (
+        f"lunar: of {len(groups)} pictures more than {largest} would be one scene by their likeness, so only "
+        "exact copies, and what mapping.csv calls one source, are kept in one split"
+    )
 
 
 def rock_mask(image: "Image") -> NDArray[np.bool_]:

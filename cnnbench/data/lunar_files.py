@@ -68,7 +68,7 @@ def _by_number(place: Path, folder: str, prefix: str, problems: list[str]) -> di
 def find_sources(place: Path, pairs: Iterable[Pair]) -> tuple[dict[str, str], list[str]]:
     """The source of each image by number (the number itself without a mapping), and what is not mapped."""
     file = place / MAPPING
-    if not file.exists():
+    if not (file.exists() or file.is_symlink()):  # a link to nowhere is a mapping that cannot be read
         return {pair.number: pair.number for pair in pairs}, []
     by_index, problems = _read_mapping(file)
     sources = {}

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from cnnbench.data.base import Format, Source
-from cnnbench.options import Count, NonNegativeInt
+from cnnbench.memory import check_fits
+from cnnbench.options import Count, ImageSize, NonNegativeInt
 
 TASK = "segmentation"
 CLASSES = ("ground", "rock")
@@ -20,16 +21,21 @@ MOST_ROCKS = 14
 Heights = NDArray[np.float64]  # (size, size), in pixels
 
 
-def describe(root: Path, *, size: Count = 128, **_: object) -> Format:
+def describe(root: Path, *, size: ImageSize = 128, **_: object) -> Format:
     """The format that `load` makes with these options."""
     return Format((3, size, size), len(CLASSES))
 
 
 def load(
-    root: Path, *, num_images: Count = 240, size: Count = 128, terrain_seed: NonNegativeInt = 0
+    root: Path, *, num_images: Count = 240, size: ImageSize = 128, terrain_seed: NonNegativeInt = 0
 ) -> Source:
     """`num_images` training scenes and a quarter as many for test; `root` is not used."""
     num_test = max(1, num_images // 4)
+    check_fits(
+        4 * (num_images + num_test) * size**2,
+        f"lunar_synthetic: {num_images + num_test:,} scenes of {size}×{size} with their masks",
+        "lower data.size or data.num_images",
+    )
     scenes = [render(size, [terrain_seed, index]) for index in range(num_images + num_test)]
     images = torch.from_numpy(np.stack([image for image, _ in scenes])).permute(0, 3, 1, 2)
     masks = torch.from_numpy(np.stack([mask for _, mask in scenes]))
@@ -88,7 +94,8 @@ def _with_rocks(ground: Heights, rng: np.random.Generator) -> tuple[Heights, NDA
 
 def _lambert(heights: Heights, sun: NDArray[np.float64]) -> Heights:
     """The cosine between each pixel's normal and the direction of the sun, 0 where it is turned away."""
-    down, across = np.gradient(heights)
+    # without a neighbor no slope is known: one pixel alone is flat
+    down, across = np.gradient(heights) if len(heights) > 1 else (np.zeros((1, 1)), np.zeros((1, 1)))
     length = np.sqrt(down**2 + across**2 + 1)
     light: Heights = np.maximum((-down * sun[0] - across * sun[1] + sun[2]) / length, 0)
     return light

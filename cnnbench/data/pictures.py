@@ -55,8 +55,7 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
     try:
         with Image.open(path, formats=FORMATS) as image:
             size = image.size
-            if size[0] * size[1] > MOST_PIXELS:
-                raise UnreadableError(_too_large(size))
+            check_size(size)
             if at_least is not None:
                 image.draft(None, at_least)
             image.load()
@@ -111,9 +110,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _too_large(size: tuple[int, int] | None) -> str:
+def check_size(size: tuple[int, int], subject: str = "it ") -> None:
+    """Raises UnreadableError where a picture of this (width, height) would be too large."""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise UnreadableError(_too_large(size, subject))
+
+
+def _too_large(size: tuple[int, int] | None, subject: str = "it ") -> str:
     found = "more than that" if size is None else f"{size[0]:,}×{size[1]:,}"
-    return f"is too large: at most {MOST_PIXELS:,} pixels are read, and it has {found}; make it smaller"
+    return f"is too large: at most {MOST_PIXELS:,} pixels are read, and {subject}has {found}; make it smaller"
 
 
 def _absence(path: Path) -> str:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cnnbench.data.base import Dataset, Source, Split
+from cnnbench.data.files import listed
 from cnnbench.data.split import SPLIT_SEED, cut_by_group, cut_validation, stratified_rows
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.mistakes import nearest
@@ -38,6 +39,7 @@ def prepare(source: Source, config: "DataConfig") -> Dataset:
     train_rows, val_rows = cut_validation(train[1], config.val_size, config.val_fraction)
     train_split = Split(train_images, train[1], train_rows)
     mean, std = channel_statistics(train_split)
+    unseen = [] if source.test_only else _classes_without_training(classes, train_split, config)
     return Dataset(
         name=config.name,
         classes=classes,
@@ -47,7 +49,7 @@ def prepare(source: Source, config: "DataConfig") -> Dataset:
         mean=mean,
         std=std,
         test_only=source.test_only,
-        notes=source.notes,
+        notes=(*source.notes, *unseen),
     )
 
 
@@ -65,16 +67,51 @@ def _prepare_masks(source: Source, config: "DataConfig") -> Dataset:
     groups = train.rows if train.groups is None else train.groups
     train_rows, val_rows = cut_by_group(groups, num_val)
     train_split = replace(train, rows=train_rows)
+    val_split = replace(train, rows=val_rows)
     mean, std = channel_statistics(train_split)
+    one_sided = [
+        note
+        for where, split in (("training", train_split), ("validation", val_split), ("test", test))
+        if (note := _masks_of_one_class(source.classes, where, split, config))
+    ]
     return Dataset(
         name=config.name,
         classes=source.classes,
         train=train_split,
-        val=replace(train, rows=val_rows),
+        val=val_split,
         test=test,
         mean=mean,
         std=std,
-        notes=source.notes,
+        notes=(*source.notes, *one_sided),
+    )
+
+
+def _classes_without_training(classes: Sequence[str], train: Split, config: "DataConfig") -> list[str]:
+    """A sentence where a class has no image that is trained on, and so will never be found."""
+    counts = torch.bincount(train.all_targets(), minlength=len(classes))
+    absent = [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]
+    if not absent:
+        return []
+    less = "" if config.limit is None else ", raise data.limit"
+    return [f"{config.name}: no training image is left of {listed(absent)} (of {len(classes)} classes), "
+            f"which cannot be learned: take more images{less} or a smaller data.val_fraction"]  # fmt: skip
+
+
+def _masks_of_one_class(classes: Sequence[str], where: str, split: Split, config: "DataConfig") -> str | None:
+    """A sentence where all pixels of a split are of one class, so that its measures say nothing."""
+    lowest, highest = (int(value) for value in torch.aminmax(split.all_targets()))
+    if lowest != highest or len(classes) != 2:
+        return None
+    other = classes[1 - highest]
+    meaning = {
+        "training": "so it cannot be learned",
+        "validation": "so the best epoch and the threshold are chosen blindly",
+        "test": "so the test measures say nothing",
+    }
+    counted = "" if highest else " (where none is to be found and none is found, IoU counts as 100 %)"
+    return (
+        f"{config.name}: no pixel of {other} is in the masks of the {len(split)} {where} images, "
+        f"{meaning[where]}{counted}: take more images"
     )
 
 

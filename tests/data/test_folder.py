@@ -220,7 +220,7 @@ def test_a_class_that_is_not_there(pets: Path) -> None:
 
 
 def test_more_than_memory_holds(pets: Path) -> None:
-    with pytest.raises(CnnbenchError, match=r"18 images of 1000000×1000000 take 50291\.4 GiB .*image_size"):
+    with pytest.raises(CnnbenchError, match=r"18 images of 1000000×1000000 take 50,291\.4 GiB .*image_size"):
         load(pets, image_size=1_000_000)
 
 

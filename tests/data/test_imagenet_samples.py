@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from cnnbench.data import describe_dataset, load_dataset
-from cnnbench.data.imagenet_samples import load
+from cnnbench.data.imagenet_samples import load, read_picture
+from cnnbench.data.pictures import UnreadableError
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.model_libraries import open_library
 from cnnbench.models.preprocessing import Preprocessing
@@ -47,6 +48,13 @@ def test_a_network_sees_what_it_would_see_of_the_file(folder: Path, size: tuple[
 def test_other_kinds_of_images(folder: Path, mode: str) -> None:
     save(folder / TENCH, (300, 300), mode)
     assert load(folder.parent, size=64).test_images.shape == (1, 3, 64, 64)
+
+
+def test_a_picture_that_would_grow_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("RGB", (1, 4000)).save(path)
+    with pytest.raises(UnreadableError, match="its short side at 256 pixels it has 256×1,024,000; make it"):
+        read_picture(path)
 
 
 def test_targets_and_format(folder: Path) -> None:

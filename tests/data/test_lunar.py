@@ -311,6 +311,27 @@ def test_what_was_decoded_is_kept_while_the_files_are_the_same(
     assert len(list((root / "moon/.decoded").glob("pairs-8-10-*.npy"))) == 1
 
 
+def test_what_was_decoded_is_kept_beside_a_file_that_cannot_be_read(
+    moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = moon(10)
+    truncate(root)
+    Image.new("RGB", (8, 8)).save(
+        root / "moon/images/render/render0009.png"
+    )  # dark, and nothing wrong with it
+    first = lunar.load(root, size=8, problems="skip")
+    opened: list[str] = []
+    real = lunar._open
+    monkeypatch.setattr(lunar, "_open", lambda path, place: opened.append(path.name) or real(path, place))
+    again = lunar.load(root, size=8, problems="skip")
+    assert [name for name in opened if "render" in name] == ["render0003.png", "render0009.png"]
+    assert again.notes == first.notes
+    assert len(first.notes) == 1
+    assert torch.equal(again.train_images, first.train_images)
+    with pytest.raises(CnnbenchError, match=r"render0003\.png cannot be read"):
+        lunar.load(root, size=8)
+
+
 def test_sizes_and_parts_are_kept_beside_each_other(
     moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,16 +394,25 @@ def test_near_copies_stay_in_one_split_whatever_the_size(moon: Callable[..., Pat
 
 
 @pytest.mark.parametrize("num", [12, 40])
-def test_where_all_look_alike_the_mapping_alone_counts_and_that_is_said(
+def test_where_all_look_alike_the_mapping_and_exact_copies_count_and_that_is_said(
     moon: Callable[..., Path], num: int
 ) -> None:
     root = moon(num)
-    blotches(root, dict.fromkeys(range(2, num + 1), 1))
+    blotches(root, dict.fromkeys(range(3, num + 1), 2))
+    exact = root / "moon/images/render/render0003.png"
+    exact.write_bytes((exact.parent / "render0007.png").read_bytes())
+    for number in range(4, num + 1):  # all alike, and no two of them the same but 3 and 7
+        path = exact.parent / f"render{number:04}.png"
+        pixels = np.array(Image.open(path))
+        if number != 7:
+            pixels[8 * (number % 8) :, 8 * (number // 8) : 8 * (number // 8) + 4] //= 2
+        Image.fromarray(pixels).save(path)
     source = lunar.load(root, size=8)
-    assert sum(map(len, groups_of(source))) == num
+    assert sum(map(len, groups_of(source))) == num - 1
     assert len(source.test_images) == round(num / 5)
     assert source.notes == (
-        "lunar: so many pictures look alike that those which do are not kept in one split",
+        f"lunar: of {num} pictures more than {max(2, num // 10)} would be one scene by their likeness, so "
+        "only exact copies, and what mapping.csv calls one source, are kept in one split",
     )
 
 

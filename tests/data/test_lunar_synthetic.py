@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cnnbench.data import load_dataset, lunar_synthetic
+from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import DataConfig
 
 
@@ -25,6 +26,16 @@ def test_sizes_and_splits() -> None:
     assert set(source.train_targets.unique().tolist()) <= {0, 1}
     every = torch.cat([source.train_images, source.test_images]).flatten(1)
     assert len(every.unique(dim=0)) == 10  # no scene twice
+
+
+def test_one_pixel_is_flat_ground_and_too_much_is_refused() -> None:
+    pixels, mask = lunar_synthetic.render(1, [0, 0])
+    assert pixels.shape == (1, 1, 3)
+    assert mask.shape == (1, 1)
+    with pytest.raises(
+        CnnbenchError, match=r"1,250,000 scenes of 4096×4096 .* GiB .*lower data\.size or data\.num"
+    ):
+        lunar_synthetic.load(Path(), num_images=1_000_000, size=4096)
 
 
 def test_rocks_take_a_small_share() -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cnnbench.data import near_copies as module
-from cnnbench.data.near_copies import SIDE, joined, largest_group, near_copies
+from cnnbench.data.near_copies import SIDE, exact_copies, joined, largest_group, near_copies
 
 
 def pictures(num: int, seed: int = 0) -> np.ndarray:
@@ -30,6 +30,14 @@ def test_copies_are_one_group_and_others_are_their_own() -> None:
     assert groups[30] == groups[4] == groups[32]
     assert groups[31] != groups[7]
     assert len(set(groups)) == 31
+
+
+def test_exact_copies_are_one_group_and_what_shows_nothing_is_no_copy() -> None:
+    images = pictures(8)
+    images[5] = images[2]
+    images[6] = images[2] // 2
+    images[0], images[7] = 90, 90
+    assert exact_copies(images.reshape(8, -1)).tolist() == [0, 1, 2, 3, 4, 2, 6, 7]
 
 
 def test_more_images_than_are_compared_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

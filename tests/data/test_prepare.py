@@ -140,7 +140,7 @@ def test_masks_go_with_their_images() -> None:
         images, masks = split.gather(torch.arange(len(split)))
         assert torch.equal(images[:, 0] % 2, masks)
     assert len(dataset.train.images) == 7
-    assert dataset.notes == ("a note",)
+    assert dataset.notes[0] == "a note"
 
 
 def test_groups_of_images_with_masks_stay_together() -> None:
@@ -151,6 +151,34 @@ def test_groups_of_images_with_masks_stay_together() -> None:
     assert val is not None
     assert not set(train.tolist()) & set(val.tolist())
     assert 1 <= len(val) <= 3
+
+
+@pytest.mark.parametrize(("value", "absent"), [(0, "on"), (1, "off")])
+def test_masks_of_one_class_alone_are_told(value: int, absent: str) -> None:
+    source = masked()
+    source.test_targets.fill_(value)
+    found = prepare(source, DataConfig(name="lunar", val_size=2)).notes
+    assert found[0] == "a note"
+    assert f"no pixel of {absent} is in the masks of the 3 test images, so the test measures say" in found[1]
+    assert ("IoU counts as 100 %" in found[1]) == (value == 0)
+    source.train_targets.fill_(value)
+    _, train, val, _ = prepare(source, DataConfig(name="lunar", val_size=2)).notes
+    assert f"no pixel of {absent} is in the masks of the 10 training images, so it cannot be learned" in train
+    assert "2 validation images, so the best epoch and the threshold are chosen blindly" in val
+
+
+def test_a_class_without_a_training_image_is_told() -> None:
+    images = torch.zeros(5, 1, 2, 2, dtype=torch.uint8)
+    targets = torch.tensor([0, 0, 0, 0, 1])
+    source = Source(images, targets, images, targets, ("cat", "dog", "horse"))
+    (note,) = prepare(source, DataConfig(name="folder", val_size=1)).notes
+    assert note.startswith(
+        "folder: no training image is left of horse (of 3 classes), which cannot be learned"
+    )
+    pair = Source(images[3:], targets[3:], images, targets, ("cat", "dog"))
+    (note,) = prepare(pair, DataConfig(name="folder", limit=2)).notes
+    assert "is left of cat (of 2 classes)" in note
+    assert "raise data.limit" in note
 
 
 def test_masks_are_resized_to_the_nearest_pixel() -> None:
