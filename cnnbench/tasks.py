@@ -85,7 +85,7 @@ class Segmentation:
 
     def predict(self, logits: Tensor) -> Tensor:
         """Masks (N, H, W) uint8: 1 where the probability reaches the threshold."""
-        return (_levels(logits) >= self._place).to(torch.uint8)
+        return reaches(logits[:, 0].float().sigmoid(), self.threshold).to(torch.uint8)
 
     def counts(self, logits: Tensor, targets: Tensor) -> Tensor:
         """What measures are made of at any threshold, to be added up over batches.
@@ -115,10 +115,19 @@ class Segmentation:
 
     @property
     def _place(self) -> int:
-        return round(self.threshold * NUM_THRESHOLDS)
+        return _place(self.threshold)
 
 
 Task = Classification | Segmentation
+
+
+def reaches(probabilities: Tensor, threshold: float) -> Tensor:
+    """Where probabilities reach one of the thresholds, to the bit as the counts of `Segmentation` have it."""
+    return probabilities * NUM_THRESHOLDS >= _place(threshold)
+
+
+def _place(threshold: float) -> int:
+    return round(threshold * NUM_THRESHOLDS)
 
 
 def _levels(logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cnnbench.models import build_model
-from cnnbench.models.weights import misfit
+from cnnbench.models.weights import misfit, without_number
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import DamagedError, Run
 
@@ -28,6 +28,8 @@ def load_trained(
     problem = misfit(weights, model.state_dict())
     if problem is not None:
         raise DamagedError(f"{run.path} holds weights of another model: {problem}")
+    if (spoilt := without_number(weights)) is not None:
+        raise DamagedError(f"{run.path} holds damaged weights: {spoilt} holds NaN")
     model.load_state_dict(weights)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()

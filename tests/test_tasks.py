@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cnnbench import metrics
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Loss, TrainConfig
-from cnnbench.tasks import Classification, Segmentation, check_task, dice_loss, make_task
+from cnnbench.tasks import Classification, Segmentation, check_task, dice_loss, make_task, reaches
 
 MASKS = torch.tensor([[[1, 0], [0, 1]], [[0, 0], [0, 0]]], dtype=torch.uint8)
 
@@ -123,6 +123,15 @@ def test_what_is_not_a_number_is_not_found() -> None:
     logits = torch.full((1, 1, 2, 2), math.nan)
     assert Segmentation().predict(logits).tolist() == [[[0, 0], [0, 0]]]
     assert Segmentation().counts(logits, MASKS[:1])[:, 0].tolist() == [2, 2]
+
+
+def test_a_probability_reaches_a_threshold_where_it_was_counted_to() -> None:
+    """Also the floats just beside one, where the product with 200 and the quotient round another way."""
+    exact = torch.arange(1, 200, dtype=torch.float32) / 200
+    probabilities = torch.cat([exact, exact.nextafter(torch.tensor(0.0)), exact.nextafter(torch.tensor(1.0))])
+    counted = (probabilities * 200).long()
+    for place in range(1, 200):
+        assert torch.equal(reaches(probabilities, place / 200), counted >= place)
 
 
 def test_of_equal_thresholds_the_middle_one_is_taken() -> None:

@@ -89,6 +89,10 @@ class StagedEncoder(Encoder):
         }
         if (problem := weight_files.misfit(mine, self.state_dict())) is not None:
             raise CnnbenchError(f"the run's weights are not those of the encoder {self.name}: {problem}")
+        if (spoilt := weight_files.without_number(mine)) is not None:
+            raise CnnbenchError(
+                f"the run's weights for the encoder {self.name} are damaged: {spoilt} holds NaN"
+            )
         self.load_state_dict(mine)
 
 

@@ -158,8 +158,7 @@ class Timm:
     def published(self) -> Published:
         config = self._config()
         files = [f"{self.name.removeprefix('timm/')}{suffix}" for suffix in (".safetensors", ".pth")]
-        if config.url:
-            files.insert(0, config.url.rpartition("/")[2])
+        files[:0] = [config.url.rpartition("/")[2]] if config.url else _files_of_torchvision(config)
         if not config.hf_hub_id:
             return Published(files, config.url or "")
         repository = config.hf_hub_id
@@ -212,6 +211,17 @@ def fitting(library: Library, name: str, found: Mapping[str, Tensor], path: str)
     if spoilt := [key for key, tensor in found.items() if not tensor.isfinite().all()]:
         raise CnnbenchError(f"{path} is damaged: {spoilt[0]} holds values that are no finite numbers")
     return found
+
+
+def _files_of_torchvision(config: Any) -> list[str]:
+    """The file that torchvision publishes of the weights that timm took over from it, by the tag tv_in1k."""
+    from torchvision.models import get_model_weights
+
+    version = {"tv_in1k": "IMAGENET1K_V1", "tv2_in1k": "IMAGENET1K_V2"}.get(config.tag)
+    try:
+        return [get_model_weights(config.architecture)[version].url.rpartition("/")[2]] if version else []
+    except (KeyError, ValueError):  # its name is another one there
+        return []
 
 
 def _interpolation(name: str, mode: str) -> Interpolation:

@@ -1,6 +1,8 @@
 """Files of pretrained weights: where they lie, and reading them so that nothing in them can run."""
 
+import hashlib
 import os
+import re
 import socket
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,8 @@ from cnnbench.errors import CnnbenchError
 
 TIMEOUT_SECONDS = 5.0  # to learn whether a server answers at all
 MOST_NAMED = 3  # tensors in a message
+HASHED = re.compile(r"-([0-9a-f]{8})\.\w+")  # as PyTorch names what it publishes: by the start of the SHA-256
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class WeightsAbsentError(CnnbenchError):
@@ -54,10 +58,14 @@ def find_file(name: str, asked_by: str) -> Path:
 
 
 def find_published(published: Published, asked_by: str) -> Path:
-    """The file of `pretrained = true`, downloaded where no cache has it. Raises WeightsAbsentError."""
+    """The file of `pretrained = true`, downloaded where no cache has it.
+
+    Raises WeightsAbsentError, and CnnbenchError for a file that is not what its name says.
+    """
     for folder in folders():
         for name in published.files:
             if (folder / name).is_file():
+                _check_digest(folder / name)
                 return folder / name
     looked = [str(folder) for folder in folders()]
     if published.repository is not None:
@@ -76,6 +84,23 @@ def find_published(published: Published, asked_by: str) -> Path:
         f"the weights of {asked_by} are missing: none of {', '.join(published.files)} in "
         f"{', '.join(looked)}, and {published.url} cannot be downloaded ({reason}){_hint()}"
     )
+
+
+def _check_digest(path: Path) -> None:
+    """Raises CnnbenchError where a file is not the one by whose digest it is called."""
+    if (match := HASHED.search(path.name)) is None:
+        return
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CnnbenchError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not found.startswith(match[1]):
+        raise CnnbenchError(
+            f"{path} is damaged, or another file under this name: its SHA-256 begins with {found[:8]} "
+            f"instead of {match[1]}; remove it, and let it be downloaded anew (to use it as it is, name it "
+            "by `weights`)"
+        )
 
 
 def _hint() -> str:
@@ -171,7 +196,29 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise CnnbenchError(f"{path} holds no state_dict: {_some(others)} is no tensor")
+    for key, value in content.items():
+        if kind := _kind_without_numbers(value):
+            raise CnnbenchError(
+                f"{path} cannot be used: {key} is {kind}, and plain numbers are needed; save the state_dict "
+                "of the whole model, neither sparse nor quantized"
+            )
     return {str(key): value for key, value in content.items()}
+
+
+def _kind_without_numbers(tensor: Tensor) -> str | None:
+    """What a tensor is whose numbers do not stand in it one by one."""
+    if tensor.is_meta:
+        return "a tensor without its values (of the device meta)"
+    if tensor.is_quantized:
+        return "a quantized tensor"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "a sparse or nested tensor"
+    return None
+
+
+def without_number(found: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN, or None."""
+    return next((name for name, tensor in found.items() if tensor.isnan().any()), None)
 
 
 def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
@@ -183,9 +230,19 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
         for name in wanted
         if name in found and found[name].shape != wanted[name].shape
     ]
+    types = [
+        f"{name} holds {_type(found[name])} instead of {_type(wanted[name])}"
+        for name in wanted
+        if name in found and wanted[name].dtype in NUMBERS and found[name].dtype not in NUMBERS
+    ]
     problems = [
         f"{what} {_some(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape:", shapes),
+            ("of another type:", types),
+        )
         if names
     ]
     return "; ".join(problems) or None
@@ -193,6 +250,10 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
 
 def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "a number"
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _some(names: Sequence[str]) -> str:

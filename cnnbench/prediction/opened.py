@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from cnnbench import catalog
@@ -18,7 +18,11 @@ from cnnbench.data.pictures import UnreadableError, without_warnings
 from cnnbench.data.prepare import resize
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import takes_bytes
+from cnnbench.options import Count
 from cnnbench.recipe.config import RunConfig
+from cnnbench.recipe.encoders import encoder_options
+from cnnbench.recipe.initialization import takes_init
+from cnnbench.recipe.option_models import options_model
 from cnnbench.runs import DamagedError, Run
 from cnnbench.trained import load_trained
 
@@ -26,16 +30,20 @@ if TYPE_CHECKING:
     from cnnbench.data.pictures import Picture
 
 MOST_NAMED = 3
+Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Images:
     """What the run's images were: (channels, height, width), mean and std by channel on 0-1, classes."""
 
-    in_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
+    in_shape: tuple[Count, Count, Count]
+    mean: tuple[Finite, ...]
+    std: tuple[Finite, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+_SAID = TypeAdapter(Images)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def open_run(
         config, result = _config(run, plugins), run.result() or {}
         images = _images(run, result, config, root)
         model = load_trained(run, config, images.in_shape, len(images.classes), device)
-        threshold = _threshold(run, result)
+        threshold = _threshold(run, result, images)
     except DamagedError as error:
         raise CnnbenchError(f"{error}; train the run anew") from error
     if images.in_shape[0] not in (1, 3):
@@ -117,18 +125,31 @@ def _config(run: Run, plugins: Sequence[str]) -> RunConfig:
     try:
         config = RunConfig(**run.config(), plugins=list(plugins))
     except (ValidationError, TypeError) as error:
-        raise DamagedError(
-            f"{run.path / 'config.json'} has settings that this version of cnnbench does not know"
-        ) from error
-    for kind, name in (("model", config.model.name), ("dataset", config.data.name)):
+        raise _unknown_settings(run) from error
+    for kind, named in (("model", config.model), ("dataset", config.data)):
         try:
-            catalog.target(kind, name, list(plugins))
+            target = catalog.target(kind, named.name, list(plugins))
         except KeyError:
             raise CnnbenchError(
-                f"{run.path}: its {kind} {name!r} is none of cnnbench's own: name the Python file that "
+                f"{run.path}: its {kind} {named.name!r} is none of cnnbench's own: name the Python file that "
                 "defines it with --plugin"
             ) from None
+        read_elsewhere = {*encoder_options(target), *(["init"] if takes_init(kind, target) else ())}
+        values = {key: value for key, value in named.options.items() if key not in read_elsewhere}
+        if kind == "dataset" and any(option.name == "image_size" for option in catalog.signature(target)):
+            values["image_size"] = config.data.image_size  # which is read by the loader where it can
+        try:
+            options_model(target, catalog.NOT_OPTIONS.get(kind, ())).model_validate(values)
+        except ValidationError as error:
+            raise _unknown_settings(run, f"{kind}.{error.errors()[0]['loc'][0]}") from error
     return config
+
+
+def _unknown_settings(run: Run, setting: str | None = None) -> DamagedError:
+    named = "" if setting is None else f", such as {setting},"
+    return DamagedError(
+        f"{run.path / 'config.json'} has settings{named} that this version of cnnbench does not know"
+    )
 
 
 def _images(run: Run, result: dict[str, Any], config: RunConfig, root: Path) -> Images:
@@ -143,23 +164,31 @@ def _images(run: Run, result: dict[str, Any], config: RunConfig, root: Path) -> 
             ) from error
         return Images(dataset.in_shape, dataset.mean, dataset.std, dataset.classes)
     try:
-        channels, height, width = map(int, said["in_shape"])
-        mean, std = (tuple(map(float, said[key])) for key in ("mean", "std"))
-        return Images((channels, height, width), mean, std, tuple(map(str, result["classes"])))
-    except (LookupError, TypeError, ValueError) as error:
+        return _checked(_SAID.validate_python({**said, "classes": result["classes"]}))
+    except (ValidationError, TypeError, ValueError) as error:
         raise DamagedError(
-            f"{run.path / 'result.json'}: expected shape, mean and std of its images"
+            f"{run.path / 'result.json'}: expected shape, mean and std of its images, and its classes"
         ) from error
 
 
-def _threshold(run: Run, result: dict[str, Any]) -> float | None:
+def _checked(images: Images) -> Images:
+    """Raises ValueError where it does not say as many channels everywhere."""
+    if not images.in_shape[0] == len(images.mean) == len(images.std):
+        raise ValueError("mean and std are of each channel")
+    return images
+
+
+def _threshold(run: Run, result: dict[str, Any], images: Images) -> float | None:
     """The threshold that was chosen on validation; None where classes are predicted."""
-    if result.get("leading", "accuracy") == "accuracy":
-        return None
     threshold = result.get("threshold")
-    if not isinstance(threshold, int | float):
-        raise DamagedError(f"{run.path / 'result.json'}: expected the threshold of its masks")
-    return float(threshold)
+    if threshold is None and result.get("leading", "accuracy") == "accuracy":
+        return None
+    is_one = isinstance(threshold, float) and 0 < threshold < 1
+    if not is_one or len(images.classes) != 2 or result.get("leading") == "accuracy":
+        raise DamagedError(
+            f"{run.path / 'result.json'}: expected two classes, and a threshold between 0 and 1"
+        )
+    return threshold
 
 
 def _as_tensor(picture: "Picture", num_channels: int) -> Tensor:

@@ -156,6 +156,8 @@ def _segment(
     import torch
     from PIL import Image
 
+    from cnnbench.tasks import reaches
+
     loader, sizes = opened.loader(paths)
     remaining = iter(zip(paths, targets, sizes, strict=True))
     for inputs, _ in loader.eval_batches(loader.dataset.test):
@@ -163,7 +165,7 @@ def _segment(
             probabilities = opened.model(inputs)[:, 0].float().sigmoid()
         for probability in probabilities:
             path, target, (width, height) = next(remaining)
-            mask = (_resized(probability, height, width) >= threshold).to(torch.uint8).cpu()
+            mask = reaches(_resized(probability, height, width), threshold).to(torch.uint8).cpu()
             with files.replacing(target) as temporary:
                 Image.fromarray((255 * mask).numpy()).save(temporary, "PNG")
             share = mask.count_nonzero().item() / mask.numel()

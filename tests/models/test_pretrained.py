@@ -175,6 +175,14 @@ def test_absent_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         Pretrained("timm/resnet50.tv_in1k", (3, 32, 32), 10, pretrained=True).begin(CIFAR10)
 
 
+def test_what_timm_has_of_torchvision_is_looked_for_by_torchvisions_name_too() -> None:
+    assert list(open_library("timm/vgg16.tv_in1k").published().files) == [
+        "vgg16-397923af.pth", "vgg16.tv_in1k.safetensors", "vgg16.tv_in1k.pth"
+    ]  # fmt: skip
+    assert open_library("timm/vgg16.tv_in1k").published().repository == "timm/vgg16.tv_in1k"
+    assert open_library("timm/resnet18.a1_in1k").published().files[0].startswith("resnet18_a1_0")
+
+
 @pytest.mark.parametrize(
     ("options", "in_shape", "num_classes", "said"),
     [

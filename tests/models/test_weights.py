@@ -2,7 +2,7 @@
 
 import contextlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
@@ -149,8 +149,8 @@ def test_a_name_is_looked_for_in_the_folders(nowhere: Path, monkeypatch: pytest.
         place.mkdir(parents=True)
         (place / "a.pth").touch()
         assert find_file("a.pth", "torchvision/alexnet") == place / "a.pth"
-        (place / ALEXNET.files[0]).touch()
-        assert find_published(ALEXNET, "torchvision/alexnet") == place / ALEXNET.files[0]
+        (place / VGG16.files[0]).touch()
+        assert find_published(VGG16, "timm/vgg16") == place / VGG16.files[0]
     assert find_file(str(places[2] / "a.pth"), "x") == places[2] / "a.pth"
 
 
@@ -198,5 +198,45 @@ def test_nothing_asks_the_network_for_what_is_there(nowhere: Path, monkeypatch: 
     monkeypatch.delenv("CNNBENCH_OFFLINE")
     monkeypatch.setattr(weights, "urlopen", lambda *_, **__: pytest.fail("the network was asked"))
     (nowhere / "hub/checkpoints").mkdir(parents=True)
-    (nowhere / "hub/checkpoints" / ALEXNET.files[0]).touch()
-    assert find_published(ALEXNET, "the model").name == ALEXNET.files[0]
+    (nowhere / "hub/checkpoints" / VGG16.files[0]).touch()
+    assert find_published(VGG16, "the model").name == VGG16.files[0]
+
+
+def test_a_file_must_be_what_its_name_says(nowhere: Path) -> None:
+    """PyTorch puts the first eight digits of the SHA-256 into the name: those of "abc" are in FIPS 180-2."""
+    folder = nowhere / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "net-ba7816bf.pth").write_bytes(b"abc")
+    published = Published(["net-ba7816bf.pth"], "https://example.org/net-ba7816bf.pth")
+    assert find_published(published, "net") == folder / "net-ba7816bf.pth"
+    (folder / "net-ba7816bf.pth").write_bytes(b"abd")
+    with pytest.raises(CnnbenchError, match=r"net-ba7816bf\.pth is damaged.* instead of ba7816bf; remove it"):
+        find_published(published, "net")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "a sparse or nested tensor"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse or nested tensor"),
+        (lambda: torch.empty(2, device="meta"), "a tensor without its values"),
+        (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "a quantized tensor"),
+    ],
+    ids=["sparse", "sparse rows", "meta", "quantized"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_plain_numbers(
+    tmp_path: Path, make: Callable[[], torch.Tensor], kind: str
+) -> None:
+    torch.save({"a.weight": make()}, tmp_path / "a.pth")
+    with pytest.raises(CnnbenchError, match=rf"a\.pth cannot be used: a\.weight is {kind}"):
+        read(tmp_path / "a.pth")
+
+
+def test_numbers_of_another_type() -> None:
+    half = {"a.weight": TENSORS["a.weight"].half(), "a.bias": TENSORS["a.bias"].double()}
+    assert misfit(half, TENSORS) is None
+    whole = {"a.weight": TENSORS["a.weight"].int(), "a.bias": TENSORS["a.bias"].cfloat()}
+    assert misfit(whole, TENSORS) == (
+        "of another type: a.weight holds int32 instead of float32, a.bias holds complex64 instead of float32"
+    )

@@ -230,6 +230,66 @@ def unknown_setting(run: Run) -> None:
     (run.path / "config.json").write_text(json.dumps(config))
 
 
+def altered(file: str, *path: str, to: object) -> Callable[[Run], None]:
+    """Sets one value of a JSON file of a run."""
+
+    def alter(run: Run) -> None:
+        content = json.loads((run.path / file).read_text())
+        place = content
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+        (run.path / file).write_text(json.dumps(content))
+
+    return alter
+
+
+def not_a_number(run: Run) -> None:
+    weights = run.weights()
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    run.save_weights(weights)
+
+
+SAID = r"result\.json: expected shape, mean and std of its images, and its classes; train the run anew"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        (
+            "digits",
+            altered("config.json", "model", "fancy", to=1),
+            r"has settings, such as model\.fancy, that",
+        ),
+        ("digits", altered("config.json", "model", "widths", to=[-1]), r"such as model\.widths, that this"),
+        (
+            "digits",
+            altered("config.json", "data", "fancy", to=1),
+            r"has settings, such as dataset\.fancy, that",
+        ),
+        ("digits", altered("result.json", "images", "mean", to=[0.1, 0.2]), SAID),
+        ("digits", altered("result.json", "images", "std", to=[float("nan")]), SAID),
+        ("digits", altered("result.json", "images", "in_shape", to=[1, -8, 8]), SAID),
+        ("digits", altered("result.json", "images", to=[1]), SAID),
+        ("digits", altered("result.json", "classes", to="0123456789"), SAID),
+        ("digits", not_a_number, "holds damaged weights: .* holds NaN; train the run anew"),
+        ("masks", altered("result.json", "threshold", to=2.0), "a threshold between 0 and 1"),
+        ("masks", altered("result.json", "threshold", to=True), "a threshold between 0 and 1"),
+        ("masks", altered("result.json", "leading", to="accuracy"), "a threshold between 0 and 1"),
+        ("masks", altered("result.json", "classes", to=["ground"]), "expected two classes"),
+    ],
+)
+def test_a_run_that_was_altered(
+    name: str, spoil: Callable[[Run], None], message: str, run_of: Callable[[str], Run], tmp_path: Path
+) -> None:
+    run = run_of(name)
+    spoil(run)
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(CnnbenchError, match=message):
+        predict(run.path, [tmp_path / "a.png"])
+    assert not (tmp_path / "a_predicted_mask.png").exists()
+
+
 def unknown_model(run: Run) -> None:
     config = json.loads((run.path / "config.json").read_text())
     config["model"] = {"name": "mine"}
