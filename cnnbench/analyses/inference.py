@@ -156,8 +156,9 @@ def _said_of_memory(device: torch.device, is_fresh: bool) -> str:
         )
     if is_fresh:
         return (
-            "Peak memory is the most that a process of its own held while it answered one batch (of the best "
-            "size), beyond what it held before it built the model: weights, inputs and everything in between."
+            "Peak memory is the most that a process of its own held while it built the model and answered "
+            "one batch (of the best size), beyond what it held before: weights, inputs and everything in "
+            "between, and some 5 MiB that PyTorch takes at its first call."
         )
     return (
         "Memory is measured on CUDA devices only, unless memory = true asks for a process for each model: "

@@ -236,9 +236,15 @@ def _times_say_something(rows: list[Row]) -> bool:
 
 
 def _cheapest(rows: list[Row], name: Cost) -> tuple[str, str] | None:
-    """The variant of the least cost, and that as text; None where costs are as good as equal, or unknown."""
+    """The variant of the least cost, and that as text; None where costs are as good as equal, or unknown.
+
+    Sizes are exact, so that any of several small ones is as good; of times the second shortest must differ.
+    """
     costs = {row.variant: cost for row in rows if (cost := row.cost(name)) is not None}
-    if len(costs) < len(rows) or max(costs.values()) <= EQUAL_COST * min(costs.values()):
+    if len(costs) < len(rows):
+        return None
+    ascending = sorted(costs.values())
+    if ascending[1 if name == "train_seconds" else -1] <= EQUAL_COST * ascending[0]:
         return None
     cheapest = min(costs, key=lambda variant: costs[variant])
     return cheapest, written(KNOWN[name], costs[cheapest])

@@ -131,13 +131,30 @@ def _read(decoder: PictureDecoder, split: str, classes: Sequence[ClassFiles]) ->
 
 
 def _copies(found: Sequence[ImageClass], train: Pixels, test: Pixels, place: Path) -> list[str]:
-    """A sentence where test pictures are training pictures too, pixel for pixel at this size."""
-    trained = {hashlib.blake2b(image).digest() for image in train}
+    """Sentences where pictures of test, or of another class, are training pictures too.
+
+    That is, pixel for pixel at this size.
+    """
+    trained: dict[bytes, str] = {}
+    twice: list[str] = []
+    of_train = [(each.name, name) for each in found for name in each.train.files]
+    for (of_class, name), image in zip(of_train, train, strict=True):
+        file = shown(Path(of_class) / name)
+        first = trained.setdefault(hashlib.blake2b(image).digest(), file)
+        if Path(first).parent != Path(file).parent:
+            twice.append(f"{first} is {file}")
     files = [shown(each.test.folder.relative_to(place) / name) for each in found for name in each.test.files]
     copies = [
         file for file, image in zip(files, test, strict=True) if hashlib.blake2b(image).digest() in trained
     ]
-    if not copies:
-        return []
-    return [f"folder: {len(copies)} of {len(files)} test pictures are in train too, which makes the test "
-            f"easier than it should be: {listed(copies)}"]  # fmt: skip
+    notes = []
+    if copies:
+        notes.append(
+            f"folder: {len(copies)} of {len(files)} test pictures are in train too, which makes the test "
+            f"easier than it should be: {listed(copies)}"
+        )
+    if twice:
+        notes.append(
+            f"folder: train has the same picture in two classes, of which one must be wrong: {listed(twice)}"
+        )
+    return notes

@@ -93,9 +93,15 @@ def notes_of(place: Path, classes: Sequence[ImageClass]) -> list[str]:
         for each in (of_class.train, of_class.test)
         for name in each.others
     ]
+    others += [
+        shown(Path(split) / entry.name)
+        for split in ("train", "test")
+        for entry in sorted(_entries(place / split), key=lambda entry: entry.name)
+        if _is_picture(entry)
+    ]
     notes = []
     if others:
-        notes.append(f"folder: left out, for their names are not those of pictures: {listed(others)}")
+        notes.append(f"folder: left out, being no pictures in the folder of a class: {listed(others)}")
     if (place / "val").is_dir():
         notes.append(f"folder: {place / 'val'} is not used, since validation is cut from train")
     return notes
@@ -135,9 +141,12 @@ def _class_files(folder: Path) -> ClassFiles:
     files: list[str] = []
     others: list[str] = []
     for entry in _entries(folder):
-        is_picture = os.path.splitext(entry.name)[1].lower() in SUFFIXES and not os.path.isdir(entry)
-        (files if is_picture else others).append(entry.name)
+        (files if _is_picture(entry) else others).append(entry.name)
     return ClassFiles(folder, sorted(files), sorted(others))
+
+
+def _is_picture(entry: "os.DirEntry[str]") -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not os.path.isdir(entry)
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":

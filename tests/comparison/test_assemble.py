@@ -222,6 +222,8 @@ def test_of_equal_sizes_the_faster_one_is_named(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a").add("slow", [900, 905], train_seconds=60.0)
     runs.add("fast", [901, 904], num_params=1019, train_seconds=40.0)
     assert conclusions(compare([tmp_path]))[1].endswith("fast is the fastest to train (40.0 s).")
+    runs.add("as-fast", [902, 903], num_params=1010, train_seconds=40.5)
+    assert conclusions(compare([tmp_path]))[1].endswith("Neither size nor time speaks for one of them.")
 
 
 def test_p_values_are_corrected_for_the_pairs_of_the_recipe(tmp_path: Path) -> None:

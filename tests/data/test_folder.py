@@ -111,11 +111,15 @@ def test_what_is_no_picture_is_told_and_what_is_hidden_is_not(pets: Path) -> Non
     (pets / "train/ant/more").mkdir()
     (pets / "test/cow/1.heic").write_text("")
     (pets / "train/list.csv").write_text("")
+    (pets / "train/stray.jpg").write_text("")
     (pets / "val").mkdir()
     source = load(pets)
     assert len(source.train_images) == 12
     others, val = source.notes
-    assert others.endswith("not those of pictures: train/ant/more, train/ant/notes.txt, test/cow/1.heic")
+    assert others.endswith(
+        "being no pictures in the folder of a class: train/ant/more, train/ant/notes.txt, test/cow/1.heic and "
+        "1 more"
+    )
     assert val.endswith("val is not used, since validation is cut from train")
 
 
@@ -124,6 +128,13 @@ def test_test_pictures_that_were_trained_on_are_told(pets: Path) -> None:
     (note,) = load(pets).notes
     assert "1 of 7 test pictures are in train too" in note
     assert note.endswith("test/bee/copy.png")
+
+
+def test_a_picture_of_two_classes_is_told(pets: Path) -> None:
+    (pets / "train/cow/copy.png").write_bytes((pets / "train/bee/2.png").read_bytes())
+    (pets / "train/bee/again.png").write_bytes((pets / "train/bee/2.png").read_bytes())
+    (note,) = load(pets).notes
+    assert note.endswith("in two classes, of which one must be wrong: bee/2.png is cow/copy.png")
 
 
 def test_unreadable_pictures_are_named_a_few_of_them(pets: Path) -> None:
