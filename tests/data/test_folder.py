@@ -117,7 +117,7 @@ def test_what_is_no_picture_is_told_and_what_is_hidden_is_not(pets: Path) -> Non
     assert len(source.train_images) == 12
     others, val = source.notes
     assert others.endswith(
-        "being no pictures in the folder of a class: train/ant/more, train/ant/notes.txt, test/cow/1.heic and "
+        "no pictures in the folder of a class: train/ant/more, train/ant/notes.txt, test/cow/1.heic and "
         "1 more"
     )
     assert val.endswith("val is not used, since validation is cut from train")
