@@ -13,6 +13,8 @@ NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
 BEST_OF = "best_of"  # in a model, in place of its name
 RUN = "run"  # in an encoder, in place of its name
 _OTHERS = (BEST_OF, RUN)
+# settings of [data] that mean the same of every data set, and so stay where another one is named
+OF_ANY_DATA = {"batch_size", "val_fraction", "val_size", "limit", "image_size", "augment", "normalize"}
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -52,7 +54,10 @@ def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_on
 
 
 def merge(base: Layer, over: Layer) -> Layer:
-    """`over` wins key by key; where it changes what a table is called, that table starts afresh."""
+    """`over` wins key by key; where it changes what a table is called, that table starts afresh.
+
+    Of [data] what means the same of every data set stays, so that both are trained under the same conditions.
+    """
     origins = dict(base.origins)
 
     def take(path: Path) -> None:
@@ -63,8 +68,14 @@ def merge(base: Layer, over: Layer) -> Layer:
 
     def walk(old: dict[str, Any], new: dict[str, Any], path: Path) -> dict[str, Any]:
         if _renamed(old, new, DEFAULT_NAMES.get((base.section, *path))):
+            old = {
+                key: old[key] for key in old if (base.section, path) == ("data", ()) and key in OF_ANY_DATA
+            }
+            kept = {place: origin for place, origin in origins.items() if old and place and place[0] in old}
             take(path)
-            return new
+            if not old:
+                return new
+            origins.update(kept)
         if path in over.origins:
             origins[path] = over.origins[path]
         replaces = base.section == "data" and not path and bool(_EXCLUSIVE & new.keys())

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cnnbench.recipe import RecipeError, RunConfig, load_recipe, recipe_schema
+from cnnbench.recipe.config import DataConfig
+from cnnbench.recipe.merging import OF_ANY_DATA
 
 GOOD = """\
 title = "Blocks"
@@ -134,10 +136,36 @@ def test_variant_overrides_the_optimizer(write: Write, shared: str, own: str, na
     assert (train.optimizer.name, train.lr) == (name, lr)
 
 
-def test_another_data_set_starts_the_section_afresh(write: Write) -> None:
-    text = f'{DATA}batch_size = 7\n{ONE_VARIANT}data.name = "digits"\n'
-    data = load_recipe(write(text)).variants[0].data
-    assert (data.name, data.batch_size) == ("digits", 128)
+def test_another_data_set_keeps_what_means_the_same_of_every_one(write: Write) -> None:
+    assert DataConfig.model_fields.keys() - {"name", "classes"} == OF_ANY_DATA
+    shared = (
+        'data = {name = "lunar", size = 64, batch_size = 7, val_size = 20, limit = 90, image_size = 48, '
+        'augment = ["HorizontalFlip"]}\n'
+    )
+    for variant, overrides in (('data.name = "lunar_synthetic"\n', []), ("", ["data.name=lunar_synthetic"])):
+        path = write(f"{shared}{ONE_VARIANT}{variant}")
+        data = load_recipe(path, overrides).variants[0].data
+        assert data.options["size"] == 128
+        assert (data.batch_size, data.val_size, data.val_fraction, data.limit) == (7, 20, None, 90)
+        assert data.image_size == 48
+        assert [each.name for each in data.augment] == ["HorizontalFlip"]
+    data = (
+        load_recipe(path, ["data.name=digits", "data.val_fraction=0.2", "data.batch_size=8"]).variants[0].data
+    )
+    assert (data.batch_size, data.val_size, data.val_fraction, data.classes) == (8, None, 0.2, None)
+
+
+def test_a_mistake_in_what_another_data_set_keeps_is_shown_where_it_stands(write: Write) -> None:
+    path = write(f'{DATA}batch_size = 0\n{ONE_VARIANT}data.name = "digits"\n')
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert f"{path}:3:14" in str(error.value)
+
+
+def test_another_data_set_leaves_the_options_of_the_first(write: Write) -> None:
+    text = f'{DATA}batch_size = 7\nclasses = ["pattern 0", "pattern 1"]\nnoise = 0.1\n'
+    data = load_recipe(write(f'{text}{ONE_VARIANT}data.name = "digits"\n')).variants[0].data
+    assert (data.name, data.batch_size, data.classes, data.options) == ("digits", 7, None, {})
 
 
 @pytest.mark.parametrize(
