@@ -234,6 +234,13 @@ def test_a_mapping_that_is_none(moon: Callable[..., Path], text: str, found: str
     assert found in str(refused.value)
 
 
+def test_a_mapping_that_is_a_link_to_nowhere_is_not_taken_for_none(moon: Callable[..., Path]) -> None:
+    root = moon(5)
+    (root / "moon/mapping.csv").symlink_to("gone.csv")
+    with pytest.raises(CnnbenchError, match=r"mapping\.csv cannot be read .*: it says which images show one"):
+        lunar.load(root, size=8)
+
+
 def test_a_mapping_with_blanks_and_file_names(moon: Callable[..., Path]) -> None:
     rows = "".join(f" render{number:04}.png , photo {number % 2}\n" for number in range(1, 11))
     source = lunar.load(moon(10, mapping=f"index, source_image\n{rows}"), size=8, test_fraction=0.5)

@@ -210,6 +210,13 @@ def test_stages_that_no_level_uses_are_left_out_of_the_weights_too() -> None:
     assert num_params(model.encoder) < num_params(classifier(**deeper).stages)  # type: ignore[arg-type]
 
 
+def test_weights_with_nan_are_refused_by_name() -> None:
+    weights = classifier().state_dict()
+    weights["stages.1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
+    with pytest.raises(CnnbenchError, match=r"for resnet are damaged: stages\.1\.0\.conv1\.weight holds NaN"):
+        begin(unet({**RUN, **SMALL}), [], weights)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
