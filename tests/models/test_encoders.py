@@ -213,7 +213,9 @@ def test_stages_that_no_level_uses_are_left_out_of_the_weights_too() -> None:
 def test_weights_with_nan_are_refused_by_name() -> None:
     weights = classifier().state_dict()
     weights["stages.1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
-    with pytest.raises(CnnbenchError, match=r"for resnet are damaged: stages\.1\.0\.conv1\.weight holds NaN"):
+    with pytest.raises(
+        CnnbenchError, match=r"encoder resnet are damaged: stages\.1\.0\.conv1\.weight holds NaN"
+    ):
         begin(unet({**RUN, **SMALL}), [], weights)
 
 
