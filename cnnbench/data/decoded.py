@@ -92,10 +92,10 @@ class Decoder:
 
 
 class NamingDecoder(Decoder):
-    """One whose `decode_all` names every file that cannot be used, and not the first alone."""
+    """One whose `decode_all` goes on after a file that cannot be used, to name them all."""
 
     def read(self, group: str, folder: Path, names: Sequence[str], into: Pixels) -> None:
-        """As of any decoder; raises what `decode_all` raises, and keeps nothing of the group then."""
+        """As of any decoder; where `decode_all` raises something, nothing of the group is kept."""
         if all((folder / name).is_file() for name in names):
             super().read(group, folder, names, into)
         else:  # a link to nowhere has no size and no time by which a cache could be found

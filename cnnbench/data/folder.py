@@ -135,14 +135,13 @@ def _copies(found: Sequence[ImageClass], train: Pixels, test: Pixels, place: Pat
 
     That is, pixel for pixel at this size.
     """
-    trained: dict[bytes, str] = {}
+    trained: dict[bytes, tuple[str, str]] = {}
     twice: list[str] = []
     of_train = [(each.name, name) for each in found for name in each.train.files]
-    for (of_class, name), image in zip(of_train, train, strict=True):
-        file = shown(Path(of_class) / name)
+    for file, image in zip(of_train, train, strict=True):
         first = trained.setdefault(hashlib.blake2b(image).digest(), file)
-        if Path(first).parent != Path(file).parent:
-            twice.append(f"{first} is {file}")
+        if first[0] != file[0]:
+            twice.append(" is ".join(shown(Path(*each)) for each in (first, file)))
     files = [shown(each.test.folder.relative_to(place) / name) for each in found for name in each.test.files]
     copies = [
         file for file, image in zip(files, test, strict=True) if hashlib.blake2b(image).digest() in trained

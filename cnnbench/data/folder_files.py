@@ -93,15 +93,17 @@ def notes_of(place: Path, classes: Sequence[ImageClass]) -> list[str]:
         for each in (of_class.train, of_class.test)
         for name in each.others
     ]
-    others += [
+    stray = [
         shown(Path(split) / entry.name)
         for split in ("train", "test")
         for entry in sorted(_entries(place / split), key=lambda entry: entry.name)
         if _is_picture(entry)
     ]
     notes = []
+    if stray:
+        notes.append(f"folder: left out, for they are in the folder of no class: {listed(stray)}")
     if others:
-        notes.append(f"folder: left out, being no pictures in the folder of a class: {listed(others)}")
+        notes.append(f"folder: left out, for their names are not those of pictures: {listed(others)}")
     if (place / "val").is_dir():
         notes.append(f"folder: {place / 'val'} is not used, since validation is cut from train")
     return notes

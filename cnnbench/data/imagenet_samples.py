@@ -9,9 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from cnnbench.data.base import Format, Source
-from cnnbench.data.pictures import Picture, UnreadableError, check_size, read_rgb, without_warnings
+from cnnbench.data.pictures import MOST_PIXELS, Picture, UnreadableError, read_rgb, without_warnings
 from cnnbench.errors import CnnbenchError
 from cnnbench.imagenet import imagenet_classes
+from cnnbench.memory import check_fits
 from cnnbench.options import ImageSize
 
 FOLDER = "imagenet-samples"
@@ -37,6 +38,7 @@ def load(root: Path, *, size: ImageSize = SIZE) -> Source:
             f"{FOLDER}/NNN_wnid_name.JPEG (NNN is the class, such as 000_n01440764_tench.JPEG). Copy some "
             "there, or name the folder that has them with --data or the environment variable CNNBENCH_DATA."
         )
+    check_fits(3 * len(files) * size**2, f"{len(files):,} photographs of {size}×{size}", "lower data.size")
     targets = torch.tensor([_class_of(path) for path in files])
     images = torch.empty((len(files), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
     for row, path in enumerate(files):
@@ -68,7 +70,10 @@ def read_picture(path: Path, *, size: int = SIZE) -> Picture:
     short, long = min(image.size), max(image.size)
     if short != size:
         other = int(size * long / short)
-        check_size((size, other), f"with its short side at {size} pixels it ")
+        if size * other > MOST_PIXELS:
+            raise UnreadableError(
+                f"is too long: with {size} pixels on the short side it has {other:,} on the other; cut it"
+            )
         image = image.resize((size, other) if width <= height else (other, size), Image.Resampling.BILINEAR)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return picture._replace(image=image.crop((left, top, left + size, top + size)))

@@ -52,10 +52,15 @@ class PairDecoder(NamingDecoder):
         names = [str(path.relative_to(self.place)) for pair in pairs for path in (pair.render, pair.ground)]
         rows = np.zeros((len(pairs), *self.shape), dtype=np.uint8)
         self.read(f"pairs-{self.size}-{len(pairs)}", self.place, names, rows)
-        # What is wrong is not in the cache: pairs without any light are read again, dark or unusable.
-        dark = np.flatnonzero(~self.parts(rows)[2].any(1)).tolist()
-        again = {place: self._read(pairs[place]) for place in dark}
-        return rows, {place: str(of) for place, of in again.items() if isinstance(of, UnusableError)}
+        # Of what was unusable, maybe for a moment only, the cache has nothing: what is dark is read again.
+        problems: dict[int, str] = {}
+        for place in np.flatnonzero(~self.parts(rows)[2].any(1)).tolist():
+            found = self._read(pairs[place])
+            if isinstance(found, UnusableError):
+                problems[place] = str(found)
+            else:
+                rows[place] = found
+        return rows, problems
 
     def parts(self, rows: Pixels) -> tuple[Pixels, Pixels, Pixels]:
         """Images (N, size, size, 3), masks (N, size, size) and small grey pictures (N, SIDE²) of rows."""
@@ -109,7 +114,7 @@ def load(
     found += unmapped
     decoder = PairDecoder(size, place)
     check_fits(
-        len(pairs) * decoder.shape[0],
+        2 * len(pairs) * decoder.shape[0],  # as they are read, and in their splits
         f"{place}: {len(pairs):,} images of {size}×{size} with their masks",
         "lower data.size or data.num_images",
     )
@@ -156,8 +161,8 @@ def _scenes(sources: Sequence[str], small: Pixels) -> tuple[NDArray[np.int64], s
         if largest_group(together) <= max(largest, largest_group(groups)):
             return together, None
     return joined(groups, exact_copies(small)), (
-        f"lunar: of {len(groups)} pictures more than {largest} would be one scene by their likeness, so only "
-        "exact copies, and what mapping.csv calls one source, are kept in one split"
+        f"lunar: of {len(groups)} pictures more than {largest} would be one scene by their likeness, so of "
+        "like ones only exact copies are kept in one split"
     )
 
 

@@ -32,7 +32,7 @@ def load(
     """`num_images` training scenes and a quarter as many for test; `root` is not used."""
     num_test = max(1, num_images // 4)
     check_fits(
-        4 * (num_images + num_test) * size**2,
+        2 * 4 * (num_images + num_test) * size**2,  # one by one, and together
         f"lunar_synthetic: {num_images + num_test:,} scenes of {size}×{size} with their masks",
         "lower data.size or data.num_images",
     )

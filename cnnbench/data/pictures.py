@@ -55,7 +55,8 @@ def read_rgb(path: Path, at_least: tuple[int, int] | None = None) -> Picture:
     try:
         with Image.open(path, formats=FORMATS) as image:
             size = image.size
-            check_size(size)
+            if size[0] * size[1] > MOST_PIXELS:
+                raise UnreadableError(_too_large(size))
             if at_least is not None:
                 image.draft(None, at_least)
             image.load()
@@ -110,15 +111,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_size(size: tuple[int, int], subject: str = "it ") -> None:
-    """Raises UnreadableError where a picture of this (width, height) would be too large."""
-    if size[0] * size[1] > MOST_PIXELS:
-        raise UnreadableError(_too_large(size, subject))
-
-
-def _too_large(size: tuple[int, int] | None, subject: str = "it ") -> str:
+def _too_large(size: tuple[int, int] | None) -> str:
     found = "more than that" if size is None else f"{size[0]:,}×{size[1]:,}"
-    return f"is too large: at most {MOST_PIXELS:,} pixels are read, and {subject}has {found}; make it smaller"
+    return f"is too large: at most {MOST_PIXELS:,} pixels are read, and it has {found}; make it smaller"
 
 
 def _absence(path: Path) -> str:

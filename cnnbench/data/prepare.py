@@ -88,30 +88,34 @@ def _prepare_masks(source: Source, config: "DataConfig") -> Dataset:
 
 def _classes_without_training(classes: Sequence[str], train: Split, config: "DataConfig") -> list[str]:
     """A sentence where a class has no image that is trained on, and so will never be found."""
-    counts = torch.bincount(train.all_targets(), minlength=len(classes))
-    absent = [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]
+    seen = set(train.all_targets().tolist())
+    absent = [str(name) for number, name in enumerate(classes) if number not in seen]
     if not absent:
         return []
     less = "" if config.limit is None else ", raise data.limit"
+    cut = "val_fraction" if config.val_size is None else "val_size"
     return [f"{config.name}: no training image is left of {listed(absent)} (of {len(classes)} classes), "
-            f"which cannot be learned: take more images{less} or a smaller data.val_fraction"]  # fmt: skip
+            f"which cannot be learned: take more images{less} or lower data.{cut}"]  # fmt: skip
 
 
 def _masks_of_one_class(classes: Sequence[str], where: str, split: Split, config: "DataConfig") -> str | None:
     """A sentence where all pixels of a split are of one class, so that its measures say nothing."""
-    lowest, highest = (int(value) for value in torch.aminmax(split.all_targets()))
-    if lowest != highest or len(classes) != 2:
+    if len(split) == 0 or len(classes) != 2:
         return None
-    other = classes[1 - highest]
+    lowest, highest = map(int, torch.aminmax(split.all_targets()))
+    if lowest != highest or highest > 1:
+        return None
     meaning = {
         "training": "so it cannot be learned",
         "validation": "so the best epoch and the threshold are chosen blindly",
         "test": "so the test measures say nothing",
-    }
-    counted = "" if highest else " (where none is to be found and none is found, IoU counts as 100 %)"
+    }[where]
+    if highest == 0 and where != "training":
+        meaning += " (where nothing is to be found and nothing is found, IoU counts as 100 %)"
+    less = "" if config.limit is None else ", or raise data.limit"
     return (
-        f"{config.name}: no pixel of {other} is in the masks of the {len(split)} {where} images, "
-        f"{meaning[where]}{counted}: take more images"
+        f"{config.name}: no pixel of {classes[1 - highest]} is in the {where} masks ({len(split)} in all), "
+        f"{meaning}: take more images{less}"
     )
 
 

@@ -23,8 +23,8 @@ def cut_validation(
     if num_val >= total:
         raise CnnbenchError(
             f"{num_val} validation images cannot be cut from {total} training images with any left to "
-            "train on: lower data.val_size (or data.val_fraction), or take more images (data.limit, where it "
-            "is set)"
+            "train on: lower data.val_size (or data.val_fraction), or take more images (raise data.limit, "
+            "where it is set)"
         ).about("val_size")
     val = stratified_rows(targets, num_val)
     in_train = np.ones(total, dtype=bool)
@@ -51,7 +51,8 @@ def cut_by_group(groups: Tensor, num_rows: int, num_least: int = 1) -> tuple[Ten
     if len(chosen) - chosen.sum() < num_least:
         raise CnnbenchError(
             f"{num_rows} images cannot be cut from {len(chosen)} of {len(names)} sources with any left to "
-            "train on: lower the share that is cut off, or take more images (data.limit, where it is set)"
+            "train on, for images of one source, and copies of each other, stay together: lower the share "
+            "that is cut off, or take more images (raise data.limit, where it is set)"
         )
     return torch.from_numpy(np.flatnonzero(~chosen)), torch.from_numpy(np.flatnonzero(chosen))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cnnbench.errors import CnnbenchError
 from cnnbench.libraries import split_name
 from cnnbench.models.preprocessing import Interpolation, Steps
-from cnnbench.models.weights import Published, find_file, find_published, misfit, read
+from cnnbench.models.weights import Published, find_file, find_published, misfit, not_real, read
 
 # Networks of torchvision whose weights want values from -1 to 1, which they make of others within.
 OTHER_SCALE = ("googlenet", "inception_v3")
@@ -82,7 +82,8 @@ class Torchvision:
         return Steps(resize, (crop, crop), interpolation, preset.mean, preset.std)
 
     def published(self) -> Published:
-        return Published([self.weights.url.rpartition("/")[2]], self.weights.url)
+        file = self.weights.url.rpartition("/")[2]
+        return Published([file], self.weights.url, hashed=[file])
 
     def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Files of an older torchvision as the networks are now.
@@ -158,14 +159,16 @@ class Timm:
     def published(self) -> Published:
         config = self._config()
         files = [f"{self.name.removeprefix('timm/')}{suffix}" for suffix in (".safetensors", ".pth")]
-        files[:0] = [config.url.rpartition("/")[2]] if config.url else _files_of_torchvision(config)
+        hashed = _files_of_torchvision(config)
+        files = [*([config.url.rpartition("/")[2]] if config.url else []), *hashed, *files]
+        files = list(dict.fromkeys(files))
         if not config.hf_hub_id:
-            return Published(files, config.url or "")
+            return Published(files, config.url or "", hashed=hashed)
         repository = config.hf_hub_id
         if repository.endswith("/"):  # a family's account: the model's own name follows
             repository += f"{config.architecture}.{config.tag}" if config.tag else config.architecture
         return Published(
-            files, f"https://huggingface.co/{repository}/resolve/main/model.safetensors", repository
+            files, f"https://huggingface.co/{repository}/resolve/main/model.safetensors", repository, hashed
         )
 
     def convert(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -196,6 +199,8 @@ def fitting(library: Library, name: str, found: Mapping[str, Tensor], path: str)
 
     Raises CnnbenchError, naming what is missing or has another shape, where they are not its own.
     """
+    if (said := not_real(found)) is not None:
+        raise CnnbenchError(f"{path} holds no weights of {name}: {said}")
     with torch.device("meta"):
         wanted = library.build(library.num_classes()).state_dict()
     problem = misfit(found, wanted)

@@ -24,6 +24,7 @@ from cnnbench.recipe.encoders import encoder_options
 from cnnbench.recipe.initialization import takes_init
 from cnnbench.recipe.option_models import options_model
 from cnnbench.runs import DamagedError, Run
+from cnnbench.tasks import NUM_THRESHOLDS
 from cnnbench.trained import load_trained
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _config(run: Run, plugins: Sequence[str]) -> RunConfig:
     try:
         config = RunConfig(**run.config(), plugins=list(plugins))
     except (ValidationError, TypeError) as error:
-        raise _unknown_settings(run) from error
+        raise _unusable_settings(run) from error
     for kind, named in (("model", config.model), ("dataset", config.data)):
         try:
             target = catalog.target(kind, named.name, list(plugins))
@@ -141,14 +142,15 @@ def _config(run: Run, plugins: Sequence[str]) -> RunConfig:
         try:
             options_model(target, catalog.NOT_OPTIONS.get(kind, ())).model_validate(values)
         except ValidationError as error:
-            raise _unknown_settings(run, f"{kind}.{error.errors()[0]['loc'][0]}") from error
+            section = "data" if kind == "dataset" else kind
+            raise _unusable_settings(run, f"{section}.{error.errors()[0]['loc'][0]}") from error
     return config
 
 
-def _unknown_settings(run: Run, setting: str | None = None) -> DamagedError:
+def _unusable_settings(run: Run, setting: str | None = None) -> DamagedError:
     named = "" if setting is None else f", such as {setting},"
     return DamagedError(
-        f"{run.path / 'config.json'} has settings{named} that this version of cnnbench does not know"
+        f"{run.path / 'config.json'} has settings{named} with which this version of cnnbench can do nothing"
     )
 
 
@@ -183,7 +185,7 @@ def _threshold(run: Run, result: dict[str, Any], images: Images) -> float | None
     threshold = result.get("threshold")
     if threshold is None and result.get("leading", "accuracy") == "accuracy":
         return None
-    is_one = isinstance(threshold, float) and 0 < threshold < 1
+    is_one = isinstance(threshold, float) and 0 < round(threshold * NUM_THRESHOLDS) < NUM_THRESHOLDS
     if not is_one or len(images.classes) != 2 or result.get("leading") == "accuracy":
         raise DamagedError(
             f"{run.path / 'result.json'}: expected two classes, and a threshold between 0 and 1"

@@ -13,8 +13,8 @@ NAMED: set[Path] = {("data",), ("model",), *DEFAULT_NAMES}
 BEST_OF = "best_of"  # in a model, in place of its name
 RUN = "run"  # in an encoder, in place of its name
 _OTHERS = (BEST_OF, RUN)
-# settings of [data] that mean the same of every data set, and so stay where another one is named
-OF_ANY_DATA = {"batch_size", "val_fraction", "val_size", "limit", "image_size", "augment", "normalize"}
+# settings of [data] that stay where another data set is named: any can have them, whatever its size and kind
+OF_ANY_DATA = {"batch_size", "val_fraction", "limit", "normalize"}
 _EXCLUSIVE = {"val_fraction", "val_size"}  # setting one lets go of the other
 
 
@@ -56,7 +56,7 @@ def written(section: str, value: Mapping[str, Any] | str, origin: Path, *, at_on
 def merge(base: Layer, over: Layer) -> Layer:
     """`over` wins key by key; where it changes what a table is called, that table starts afresh.
 
-    Of [data] what means the same of every data set stays, so that both are trained under the same conditions.
+    Of [data] what all data can have stays, so that another data set is trained under the same conditions.
     """
     origins = dict(base.origins)
 

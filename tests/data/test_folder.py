@@ -111,16 +111,19 @@ def test_what_is_no_picture_is_told_and_what_is_hidden_is_not(pets: Path) -> Non
     (pets / "train/ant/more").mkdir()
     (pets / "test/cow/1.heic").write_text("")
     (pets / "train/list.csv").write_text("")
-    (pets / "train/stray.jpg").write_text("")
     (pets / "val").mkdir()
     source = load(pets)
     assert len(source.train_images) == 12
     others, val = source.notes
-    assert others.endswith(
-        "no pictures in the folder of a class: train/ant/more, train/ant/notes.txt, test/cow/1.heic and "
-        "1 more"
-    )
+    assert others.endswith("not those of pictures: train/ant/more, train/ant/notes.txt, test/cow/1.heic")
     assert val.endswith("val is not used, since validation is cut from train")
+
+
+def test_a_picture_in_the_folder_of_no_class_is_told(pets: Path) -> None:
+    (pets / "train/stray.jpg").write_text("")
+    (pets / "train/list.csv").write_text("")
+    (note,) = load(pets).notes
+    assert note == "folder: left out, for they are in the folder of no class: train/stray.jpg"
 
 
 def test_test_pictures_that_were_trained_on_are_told(pets: Path) -> None:

@@ -339,6 +339,26 @@ def test_what_was_decoded_is_kept_beside_a_file_that_cannot_be_read(
         lunar.load(root, size=8)
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_is_whole_the_next_time(
+    moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = moon(10)
+    real = lunar._open
+
+    def refuse(path: Path, place: Path) -> Image.Image:
+        if path.name == "render0003.png":
+            raise lunar.UnusableError("render0003.png cannot be read (too many open files)")
+        return real(path, place)
+
+    monkeypatch.setattr(lunar, "_open", refuse)
+    assert len(lunar.load(root, size=8, problems="skip").notes) == 1
+    monkeypatch.setattr(lunar, "_open", real)
+    whole = lunar.load(root, size=8)
+    values = torch.cat([whole.train_images, whole.test_images])[:, 0, 0, 0]
+    assert sorted(values.tolist()) == list(range(1, 11))
+    assert whole.train_targets.flatten(1).any(1).all()
+
+
 def test_sizes_and_parts_are_kept_beside_each_other(
     moon: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,8 +438,8 @@ def test_where_all_look_alike_the_mapping_and_exact_copies_count_and_that_is_sai
     assert sum(map(len, groups_of(source))) == num - 1
     assert len(source.test_images) == round(num / 5)
     assert source.notes == (
-        f"lunar: of {num} pictures more than {max(2, num // 10)} would be one scene by their likeness, so "
-        "only exact copies, and what mapping.csv calls one source, are kept in one split",
+        f"lunar: of {num} pictures more than {max(2, num // 10)} would be one scene by their likeness, so of "
+        "like ones only exact copies are kept in one split",
     )
 
 

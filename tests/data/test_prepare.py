@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +135,13 @@ def masked(num_images: int = 12, groups: list[int] | None = None) -> Source:
 
 
 def test_masks_go_with_their_images() -> None:
-    dataset = prepare(masked(), DataConfig(name="lunar", limit=7, val_size=2))
-    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (5, 2, 3)
+    dataset = prepare(masked(), DataConfig(name="lunar", limit=10, val_size=4))
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (6, 4, 3)
     for split in (dataset.train, dataset.val, dataset.test):
         images, masks = split.gather(torch.arange(len(split)))
         assert torch.equal(images[:, 0] % 2, masks)
-    assert len(dataset.train.images) == 7
-    assert dataset.notes[0] == "a note"
+    assert len(dataset.train.images) == 10
+    assert dataset.notes == ("a note",)
 
 
 def test_groups_of_images_with_masks_stay_together() -> None:
@@ -159,12 +160,16 @@ def test_masks_of_one_class_alone_are_told(value: int, absent: str) -> None:
     source.test_targets.fill_(value)
     found = prepare(source, DataConfig(name="lunar", val_size=2)).notes
     assert found[0] == "a note"
-    assert f"no pixel of {absent} is in the masks of the 3 test images, so the test measures say" in found[1]
+    assert (
+        f"no pixel of {absent} is in the test masks (3 in all), so the test measures say nothing" in found[1]
+    )
     assert ("IoU counts as 100 %" in found[1]) == (value == 0)
     source.train_targets.fill_(value)
     _, train, val, _ = prepare(source, DataConfig(name="lunar", val_size=2)).notes
-    assert f"no pixel of {absent} is in the masks of the 10 training images, so it cannot be learned" in train
-    assert "2 validation images, so the best epoch and the threshold are chosen blindly" in val
+    assert (
+        f"no pixel of {absent} is in the training masks (10 in all), so it cannot be learned: take" in train
+    )
+    assert "validation masks (2 in all), so the best epoch and the threshold are chosen blindly" in val
 
 
 def test_a_class_without_a_training_image_is_told() -> None:
@@ -178,7 +183,23 @@ def test_a_class_without_a_training_image_is_told() -> None:
     pair = Source(images[3:], targets[3:], images, targets, ("cat", "dog"))
     (note,) = prepare(pair, DataConfig(name="folder", limit=2)).notes
     assert "is left of cat (of 2 classes)" in note
-    assert "raise data.limit" in note
+    assert note.endswith(
+        "which cannot be learned: take more images, raise data.limit or lower data.val_fraction"
+    )
+
+
+def test_odd_targets_of_a_plugin_say_nothing_of_classes() -> None:
+    source = masked()
+    source.test_targets.fill_(255)
+    config = DataConfig(name="mine", val_size=4)
+    assert len(prepare(source, config).notes) == 1
+    empty = replace(source, test_images=source.test_images[:0], test_targets=source.test_targets[:0])
+    assert len(prepare(empty, config).notes) == 1
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    beyond = Source(images, torch.tensor([0, 0, 7, 7]), images, torch.zeros(4, dtype=torch.int64), ("a", "b"))
+    (note,) = prepare(beyond, DataConfig(name="mine", val_size=1)).notes
+    assert "is left of b (of 2 classes)" in note
+    assert note.endswith("lower data.val_size")
 
 
 def test_masks_are_resized_to_the_nearest_pixel() -> None:

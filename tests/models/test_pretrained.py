@@ -180,7 +180,22 @@ def test_what_timm_has_of_torchvision_is_looked_for_by_torchvisions_name_too() -
         "vgg16-397923af.pth", "vgg16.tv_in1k.safetensors", "vgg16.tv_in1k.pth"
     ]  # fmt: skip
     assert open_library("timm/vgg16.tv_in1k").published().repository == "timm/vgg16.tv_in1k"
+    assert list(open_library("timm/vgg16.tv_in1k").published().hashed) == ["vgg16-397923af.pth"]
     assert open_library("timm/resnet18.a1_in1k").published().files[0].startswith("resnet18_a1_0")
+    assert open_library("timm/resnet18.a1_in1k").published().hashed == []
+    inception = open_library("timm/inception_v3.tv_in1k").published()
+    assert [file for file in inception.files if file.endswith("-0cc3c7bd.pth")]
+    assert list(open_library("torchvision/alexnet").published().hashed) == ["alexnet-owt-7be5be79.pth"]
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18.tv_in1k", "torchvision/squeezenet1_1"])
+def test_whole_numbers_are_no_weights(name: str) -> None:
+    library = open_library(name)
+    whole = {key: tensor.int() for key, tensor in library.build(1000).state_dict().items()}
+    with pytest.raises(
+        CnnbenchError, match=rf"a\.pth holds no weights of {name}: .* int32, no floating point"
+    ):
+        fitting(library, name, whole, "a.pth")
 
 
 @pytest.mark.parametrize(

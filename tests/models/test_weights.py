@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -12,7 +13,16 @@ from safetensors.torch import save_file
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import weights
-from cnnbench.models.weights import Published, WeightsAbsentError, find_file, find_published, misfit, read
+from cnnbench.models.weights import (
+    Published,
+    WeightsAbsentError,
+    find_file,
+    find_published,
+    misfit,
+    not_real,
+    read,
+    without_number,
+)
 
 ALEXNET = Published(
     ["alexnet-owt-7be5be79.pth"], "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
@@ -207,11 +217,13 @@ def test_a_file_must_be_what_its_name_says(nowhere: Path) -> None:
     folder = nowhere / "hub/checkpoints"
     folder.mkdir(parents=True)
     (folder / "net-ba7816bf.pth").write_bytes(b"abc")
-    published = Published(["net-ba7816bf.pth"], "https://example.org/net-ba7816bf.pth")
+    published = Published(["net-ba7816bf.pth"], "https://example.org/x", hashed=["net-ba7816bf.pth"])
     assert find_published(published, "net") == folder / "net-ba7816bf.pth"
     (folder / "net-ba7816bf.pth").write_bytes(b"abd")
     with pytest.raises(CnnbenchError, match=r"net-ba7816bf\.pth is damaged.* instead of ba7816bf; remove it"):
         find_published(published, "net")
+    others = replace(published, hashed=[])
+    assert find_published(others, "net") == folder / "net-ba7816bf.pth"
 
 
 @pytest.mark.parametrize(
@@ -233,10 +245,18 @@ def test_tensors_that_are_no_plain_numbers(
         read(tmp_path / "a.pth")
 
 
-def test_numbers_of_another_type() -> None:
+def test_what_is_learned_must_be_real_numbers() -> None:
     half = {"a.weight": TENSORS["a.weight"].half(), "a.bias": TENSORS["a.bias"].double()}
     assert misfit(half, TENSORS) is None
-    whole = {"a.weight": TENSORS["a.weight"].int(), "a.bias": TENSORS["a.bias"].cfloat()}
-    assert misfit(whole, TENSORS) == (
-        "of another type: a.weight holds int32 instead of float32, a.bias holds complex64 instead of float32"
+    assert not_real({**half, "a.num_batches_tracked": torch.tensor(3)}) is None
+    assert not_real({**half, "b.running_var": torch.ones(2).cfloat()}) == (
+        "b.running_var holds complex64, no floating point numbers"
     )
+    assert (
+        not_real({"a.weight": TENSORS["a.weight"].int()}) == "a.weight holds int32, no floating point numbers"
+    )
+
+
+def test_nan_counts_where_something_is_learned() -> None:
+    assert without_number({"mask": torch.tensor(torch.nan), "a.bias": torch.ones(2)}) is None
+    assert without_number({"a.bias": torch.tensor([1.0, torch.nan])}) == "a.bias"

@@ -14,7 +14,7 @@ import cnnbench
 from cnnbench.data import load_dataset
 from cnnbench.data.base import Dataset
 from cnnbench.errors import CnnbenchError
-from cnnbench.prediction import as_dicts
+from cnnbench.prediction import as_dicts, predictions
 from cnnbench.prediction.predictions import ClassPrediction, MaskPrediction, Predictions, predict
 from cnnbench.recipe import load_recipe
 from cnnbench.running import run_recipe
@@ -96,8 +96,8 @@ def saved(images: torch.Tensor, folder: Path) -> list[Path]:
     return paths
 
 
-def names(predictions: Predictions) -> list[str]:
-    return [each.classes[0].name for each in predictions.items if isinstance(each, ClassPrediction)]
+def names(found: Predictions) -> list[str]:
+    return [each.classes[0].name for each in found.items if isinstance(each, ClassPrediction)]
 
 
 @pytest.mark.parametrize("name", ["digits", "resized", "bytes"])
@@ -259,13 +259,13 @@ SAID = r"result\.json: expected shape, mean and std of its images, and its class
         (
             "digits",
             altered("config.json", "model", "fancy", to=1),
-            r"has settings, such as model\.fancy, that",
+            r"has settings, such as model\.fancy, with which this",
         ),
-        ("digits", altered("config.json", "model", "widths", to=[-1]), r"such as model\.widths, that this"),
+        ("digits", altered("config.json", "model", "widths", to=[-1]), r"such as model\.widths, with which"),
         (
             "digits",
             altered("config.json", "data", "fancy", to=1),
-            r"has settings, such as dataset\.fancy, that",
+            r"such as data\.fancy, with which",
         ),
         ("digits", altered("result.json", "images", "mean", to=[0.1, 0.2]), SAID),
         ("digits", altered("result.json", "images", "std", to=[float("nan")]), SAID),
@@ -274,6 +274,7 @@ SAID = r"result\.json: expected shape, mean and std of its images, and its class
         ("digits", altered("result.json", "classes", to="0123456789"), SAID),
         ("digits", not_a_number, "holds damaged weights: .* holds NaN; train the run anew"),
         ("masks", altered("result.json", "threshold", to=2.0), "a threshold between 0 and 1"),
+        ("masks", altered("result.json", "threshold", to=0.001), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "threshold", to=True), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "leading", to="accuracy"), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "classes", to=["ground"]), "expected two classes"),
@@ -287,7 +288,25 @@ def test_a_run_that_was_altered(
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(CnnbenchError, match=message):
         predict(run.path, [tmp_path / "a.png"])
-    assert not (tmp_path / "a_predicted_mask.png").exists()
+    assert [path.name for path in tmp_path.glob("*.png")] == ["a.png"]
+
+
+def just_below(place: int) -> torch.Tensor:
+    return torch.tensor(place / 200).nextafter(torch.tensor(0.0))
+
+
+def test_a_pixel_belongs_to_a_mask_where_the_run_would_have_counted_it(
+    run_of: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just below some thresholds k/200 the product with 200 rounds to k."""
+    place = next(place for place in range(1, 200) if just_below(place) * 200 == place)
+    below = just_below(place)
+    run = run_of("masks")
+    altered("result.json", "threshold", to=place / 200)(run)
+    monkeypatch.setattr(predictions, "_resized", lambda *_: torch.stack([below, below / 2]).view(1, 2))
+    Image.new("RGB", (2, 1)).save(tmp_path / "a.png")
+    predict(run.path, [tmp_path / "a.png"])
+    assert np.asarray(Image.open(tmp_path / "a_predicted_mask.png")).tolist() == [[255, 0]]
 
 
 def unknown_model(run: Run) -> None:
@@ -307,7 +326,7 @@ def odd_images(run: Run) -> None:
     [
         (cut_weights, r"best\.safetensors: .*; train the run anew"),
         (other_weights, "holds weights of another model: missing .*; train the run anew"),
-        (unknown_setting, r"config\.json has settings that this version of cnnbench does not know"),
+        (unknown_setting, r"config\.json has settings with which this version of cnnbench can do nothing"),
         (unknown_model, "its model 'mine' is none of cnnbench's own: .*--plugin"),
         (odd_images, r"result\.json: expected shape, mean and std of its images"),
     ],
