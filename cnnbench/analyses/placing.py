@@ -52,13 +52,16 @@ def place_labels(
 ) -> list[Box]:
     """Boxes for labels near their anchors, clear of obstacles, of each other and of the area's edge.
 
-    Greedy: each label takes the cheapest of 8 directions at growing distances.
+    Greedy: each label takes the cheapest of 12 directions at growing distances.
     """
-    directions = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+    directions = (
+        (1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1),
+        (0.5, 1), (0.5, -1), (-0.5, 1), (-0.5, -1),
+    )  # fmt: skip
     placed: list[Box] = []
     for (x, y), (width, height) in zip(anchors, sizes, strict=True):
         best, best_cost = Box(x, y, x + width, y + height), math.inf
-        for distance in (14, 24, 38, 54, 70, 88, 108, 130, 155):
+        for distance in (14, 24, 38, 54, 70, 88, 108, 130, 155, 180):
             for rank, (dx, dy) in enumerate(directions):
                 reach = distance / math.hypot(dx, dy)
                 left = x + dx * reach + width * (dx - 1) / 2

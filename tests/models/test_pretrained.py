@@ -315,13 +315,7 @@ def test_it_trains_with_a_new_head() -> None:
     ("name", "file", "top1", "top5"),
     [
         ("torchvision/squeezenet1_1", "squeezenet1_1_onnxzoo_tv.pth", 301, 407),  # 60.2 % and 81.4 % of 500
-        pytest.param(  # 60.8 % and 81.2 %
-            "torchvision/squeezenet1_0",
-            "squeezenet1_0_deepcompression_tv.pth",
-            304,
-            406,
-            marks=pytest.mark.slow,
-        ),
+        ("torchvision/squeezenet1_0", "squeezenet1_0_deepcompression_tv.pth", 304, 406),  # 60.8 % and 81.2 %
     ],
 )
 def test_real_weights_on_real_photographs(

@@ -594,7 +594,10 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
         for part in ("render", "ground"):
             path = tmp_path / f"moon/images/{part}/{part}{number:04}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8, 8), (0, 20 * number, 255) if part == "ground" else (number, 9, 9)).save(path)
+            image = Image.new("RGB", (8, 8), (0, 20 * number, 255) if part == "ground" else (number, 9, 9))
+            if part == "ground":  # of which a part shows no rock
+                image.paste((0, 0, 0), (0, 0, 4, 4))
+            image.save(path)
     (tmp_path / "moon/images/ground/ground0003.png").unlink()
     path = tmp_path / "recipes/moon.toml"
     path.parent.mkdir()
