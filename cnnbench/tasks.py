@@ -110,12 +110,8 @@ class Segmentation:
 
     def measures(self, counts: Tensor) -> dict[str, float]:
         """Accuracy, IoU, Dice, precision and recall of class 1 over all pixels, at the threshold."""
-        reaching = counts[:, self._place :].sum(1)
+        reaching = counts[:, _place(self.threshold) :].sum(1)
         return metrics.binary(torch.stack([counts.sum(1) - reaching, reaching], dim=1))
-
-    @property
-    def _place(self) -> int:
-        return _place(self.threshold)
 
 
 Task = Classification | Segmentation

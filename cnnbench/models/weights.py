@@ -255,11 +255,7 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
     ]
     problems = [
         f"{what} {_some(names)}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape:", shapes),
-        )
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
         if names
     ]
     return "; ".join(problems) or None

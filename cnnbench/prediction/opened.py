@@ -185,7 +185,7 @@ def _threshold(run: Run, result: dict[str, Any], images: Images) -> float | None
     threshold = result.get("threshold")
     if threshold is None and result.get("leading", "accuracy") == "accuracy":
         return None
-    is_one = isinstance(threshold, float) and 0 < round(threshold * NUM_THRESHOLDS) < NUM_THRESHOLDS
+    is_one = isinstance(threshold, float) and 1 / NUM_THRESHOLDS <= threshold < 1
     if not is_one or len(images.classes) != 2 or result.get("leading") == "accuracy":
         raise DamagedError(
             f"{run.path / 'result.json'}: expected two classes, and a threshold between 0 and 1"

@@ -275,6 +275,7 @@ SAID = r"result\.json: expected shape, mean and std of its images, and its class
         ("digits", not_a_number, "holds damaged weights: .* holds NaN; train the run anew"),
         ("masks", altered("result.json", "threshold", to=2.0), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "threshold", to=0.001), "a threshold between 0 and 1"),
+        ("masks", altered("result.json", "threshold", to=float("nan")), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "threshold", to=True), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "leading", to="accuracy"), "a threshold between 0 and 1"),
         ("masks", altered("result.json", "classes", to=["ground"]), "expected two classes"),
