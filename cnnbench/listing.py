@@ -31,25 +31,20 @@ def listing(kind: str | None) -> list[tuple[str, list[list[str]]]]:
 
 
 def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
-    rows = [
-        [
-            name,
-            catalog.describe(catalog.target(kind, name)),
-            "\n".join(map(written, catalog.options(kind, name))) if with_options else "",
-        ]
-        for name in names
-    ]
+    rows = [[name, catalog.describe(catalog.target(kind, name))] for name in names]
+    if with_options:
+        rows = [[*row, "\n".join(map(written, catalog.options(kind, row[0])))] for row in rows]
     if kind == "augmentation":
         others = [name for name in catalog.names(kind) if name not in catalog.KINDS[kind]]
         count = len(transforms())
         text = f"any other of albumentations' {count:,} transforms, image by image"
-        rows.append(["NAME", text, ", ".join(sorted(others)) if with_options else ""])
+        rows.append(["NAME", text, *([", ".join(sorted(others))] if with_options else [])])
     if kind == "model":
-        options = signature(catalog.LIBRARY_MODEL) if with_options else []
+        options = ["\n".join(map(written, signature(catalog.LIBRARY_MODEL)))] if with_options else []
         for library in LIBRARIES:
             known = sum("." not in name for name in model_names(library))
             text = f"any of the {known:,} image classifiers of {library}, with its own preprocessing"
-            rows.append([f"{library}/NAME", text, "\n".join(map(written, options))])
+            rows.append([f"{library}/NAME", text, *options])
     return rows
 
 

@@ -28,6 +28,7 @@ def test_every_unit_is_described(title: str, kind: str) -> None:
 def test_every_kind_of_the_catalog_is_listed() -> None:
     assert set(KINDS.values()) == catalog.KINDS.keys()
     assert [title for title, _ in listing(None)] == ["recipes", *KINDS]
+    assert {len(row) for _, rows in listing(None) for row in rows} == {2}, "options are listed by kind only"
 
 
 def test_options_stand_with_their_defaults() -> None:

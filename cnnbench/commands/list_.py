@@ -18,7 +18,8 @@ def list_(
     from cnnbench.listing import listing
 
     for title, rows in listing(None if kind is None else kind.value):
-        if title == "recipes":  # two columns: paths are long, and are copied
-            console.print_table(title, ["recipe", "what it asks"], rows, left=2)
+        if title == "recipes":  # paths are long, and are copied
+            columns = ["recipe", "what it asks"]
         else:
-            console.print_table(title, ["name", "what it is", "options"], rows, left=3)
+            columns = ["name", "what it is", *(["options"] if kind else [])]
+        console.print_table(title, columns, rows, left=len(columns))
