@@ -91,9 +91,10 @@ def shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm, conv:
 class ResNet(nn.Module):
     """Stem, one stage for each width (all but the first start with stride 2), global average pooling, linear.
 
-    `blocks` counts the blocks of each stage. The stem "3x3" keeps the size, "7x7" halves it; `stem_pool`
-    adds a 3x3 max pool with stride 2. `conv` is the kind of all convolutions, shortcuts and stem included;
-    `attention` stands at the end of each block's residual branch, before the addition (Hu et al. 2018).
+    `blocks` counts the blocks of each stage. The stem "3x3" keeps the size, "7x7" halves it, and so does
+    "deep": three 3x3 convolutions for the 7x7 one (ResNet-C of He, T. et al. 2019). `stem_pool` adds a 3x3
+    max pool with stride 2. `conv` is the kind of all convolutions, shortcuts and stem included; `attention`
+    stands at the end of each block's residual branch, before the addition (Hu et al. 2018).
     """
 
     def __init__(
@@ -119,13 +120,25 @@ class ResNet(nn.Module):
                 "give each stage one of both"
             ).about("widths")
         channels = widths[0]
-        kernel_size, stride = (3, 1) if stem == "3x3" else (7, 2)
-        self.stem = nn.Sequential(
-            layers.conv(conv, in_shape[0], channels, kernel_size, stride, kernel_size // 2, bias=False),
-            layers.norm(norm, channels),
-            layers.activation(activation),
-            nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity(),
-        )
+        half = max(1, channels // 2)
+        self.stem = nn.Sequential()
+        in_channels = in_shape[0]
+        for out_channels, kernel_size, stride in {
+            "3x3": [(channels, 3, 1)],
+            "7x7": [(channels, 7, 2)],
+            "deep": [(half, 3, 2), (half, 3, 1), (channels, 3, 1)],
+        }[stem]:
+            self.stem.extend(
+                [
+                    layers.conv(
+                        conv, in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
+                    ),
+                    layers.norm(norm, out_channels),
+                    layers.activation(activation),
+                ]
+            )
+            in_channels = out_channels
+        self.stem.append(nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity())
         make_block = BLOCKS[block]
         stages = []
         for index, (width, num_blocks) in enumerate(zip(widths, blocks, strict=True)):

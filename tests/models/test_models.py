@@ -49,6 +49,7 @@ OPTIONS = [
     ("whitened_cnn", "mirror", True),
     ("resnet", "block", "bottleneck"),
     ("resnet", "stem", "7x7"),
+    ("resnet", "stem", "deep"),
     ("resnet", "stem_pool", True),
 ]
 

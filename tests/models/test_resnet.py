@@ -74,13 +74,25 @@ def test_equals_torchvision_with_the_same_weights(
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
-def test_attention_equals_timm_with_the_same_weights() -> None:
+@pytest.mark.parametrize(
+    ("name", "stem", "options"),
+    [
+        pytest.param("seresnet50", {}, RESNET50 | IMAGENET_STEM | {"attention": "se"}, id="attention"),
+        pytest.param(
+            "resnet18",
+            {"stem_type": "deep", "stem_width": 32},
+            RESNET18 | {"stem": "deep", "stem_pool": True},
+            id="deep stem",
+        ),
+    ],
+)
+def test_equals_timm_with_the_same_weights(name: str, stem: dict[str, Any], options: dict[str, Any]) -> None:
     import timm
 
     torch.manual_seed(0)
-    theirs = timm.create_model("seresnet50", num_classes=1000)
+    theirs = timm.create_model(name, num_classes=1000, **stem)
     randomize_statistics(theirs)
-    ours = ResNet((3, 64, 64), 1000, attention="se", **RESNET50, **IMAGENET_STEM)
+    ours = ResNet((3, 64, 64), 1000, **options)
     values = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
     ours.load_state_dict({name: value.view(own.shape) for (name, own), value in values})
     images = torch.randn(2, 3, 64, 64)
@@ -96,6 +108,7 @@ def test_attention_equals_timm_with_the_same_weights() -> None:
     [
         pytest.param({}, (16, 32, 32), id="3x3 keeps the size"),
         pytest.param({"stem": "7x7"}, (16, 16, 16), id="7x7 halves it"),
+        pytest.param({"stem": "deep"}, (16, 16, 16), id="deep halves it"),
         pytest.param({"stem_pool": True}, (16, 16, 16), id="pool halves it"),
         pytest.param(IMAGENET_STEM, (16, 8, 8), id="both quarter it"),
     ],
