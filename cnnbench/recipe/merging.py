@@ -1,6 +1,6 @@
 """A variant's settings over the recipe's, key by key, remembering where in the file each was written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,53 @@ def crossed(base: Layer, own: Layer, swept: Sequence[Layer]) -> Layer:
         if layer not in first:
             merged = merge(merged, layer)
     return merged
+
+
+def names_unit(layer: Layer) -> bool:
+    """Whether it says which unit a table is of: a data set, a model, an optimizer."""
+
+    def walk(table: Mapping[str, Any]) -> bool:
+        return bool(_called(table)) or any(
+            isinstance(value, dict) and walk(value) for value in table.values()
+        )
+
+    return walk(layer.values)
+
+
+def what_fits(
+    own: Layer, shared: Layer, base: Layer, keys: Callable[[Layer, Sequence[str]], Sequence[str] | None]
+) -> Layer:
+    """`own` without what the unit of `shared` can have and that of `base`, which takes its place, can not.
+
+    `keys` tells what may stand in a table of a layer, None where anything may.
+    """
+    gone: set[Path] = set()
+    for section, *place in NAMED:
+        parts = [str(key) for key in place]
+        of_own, before, after = (_table(layer.values, parts) for layer in (own, shared, base))
+        if section != own.section or _called(of_own) or _called(before) == _called(after):
+            continue
+        could, can = keys(shared, parts), keys(base, parts)
+        gone |= {
+            (*parts, key)
+            for key in of_own
+            if can is not None and key not in can and (could is None or key in could)
+        }
+    return Layer(own.section, _without(own.values, gone), own.origins)
+
+
+def _table(values: Any, keys: Sequence[str]) -> Mapping[str, Any]:
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def _without(values: dict[str, Any], gone: set[Path], above: Path = ()) -> dict[str, Any]:
+    return {
+        key: _without(value, gone, (*above, key)) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if (*above, key) not in gone
+    }
 
 
 def taken_back(part: Layer, before: Layer, after: Layer) -> str | None:

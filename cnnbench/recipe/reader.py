@@ -25,7 +25,7 @@ from cnnbench.recipe.encoders import check_unfreezing
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import BEST_OF, Layer, crossed, taken_back, written
+from cnnbench.recipe.merging import BEST_OF, Layer, crossed, names_unit, taken_back, what_fits, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
@@ -258,6 +258,7 @@ class _Reader:
         if BEST_OF not in shared["model"].values:
             check.model(shared["model"], partial=True)
         check.limits(shared["limits"])
+        bases = {section: self._base(layer, overrides) for section, layer in shared.items()}
         fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
         known: dict[int, list[str]] = {}
         matched: list[Asked] = []
@@ -269,8 +270,10 @@ class _Reader:
                     check.unknown((*path, key), key, "key {} in a variant", VARIANT_KEYS, on_key=True)
             layers = {
                 section: crossed(
-                    shared[section],
-                    self._section(entry, section, path),
+                    bases[section],
+                    what_fits(
+                        self._section(entry, section, path), shared[section], bases[section], check.keys
+                    ),
                     [layer for layer in each.swept if layer.section == section],
                 )
                 for section in _TABLES
@@ -307,6 +310,15 @@ class _Reader:
                 )
         return variants
 
+    def _base(self, shared: Layer, overrides: list[tuple[Override, str | None, str, list[str]]]) -> Layer:
+        """What variants have in common, with the units asked for, to which belongs what a variant sets."""
+        for override, variant, section, parts in overrides:
+            if variant is not None or section != shared.section or not _can_be_set(override, section, parts):
+                continue
+            if names_unit(override.layer(section, parts)):
+                shared = apply(shared, override, parts)
+        return shared
+
     def _set(
         self,
         layers: dict[str, Layer],
@@ -322,8 +334,7 @@ class _Reader:
         fits = keys is None or parts[-1] in keys
         fitting[override.number] = fitting.get(override.number, False) or fits
         known.setdefault(override.number, []).extend(keys or [])
-        named = section in ("data", "model") and isinstance(override.value, str)
-        if not parts and not isinstance(override.value, dict) and not named:
+        if not _can_be_set(override, section, parts):
             self.check.add((override.number,), f"expected a table, found {found(override.value)}")
         elif fits:
             before, layers[section] = layers[section], apply(layers[section], override, parts)
@@ -335,6 +346,11 @@ class _Reader:
                         f"{key} is what [sweep] varies and variants are called after: set sweep.{key}=[...]",
                         on_key=True,
                     )
+
+
+def _can_be_set(override: Override, section: str, parts: list[str]) -> bool:
+    named = section in ("data", "model") and isinstance(override.value, str)
+    return bool(parts) or isinstance(override.value, dict) or named
 
 
 def _is_matched(entry: dict[str, Any], layers: dict[str, Layer]) -> bool:

@@ -296,6 +296,53 @@ def test_set(write: Write, override: str, found: Callable[[Any], Any], values: l
     assert [found(variant) for variant in load_recipe(write(GOOD), [override]).variants] == values
 
 
+OWN = """\
+data = {name = "tiny_imagenet", classes = ["goldfish", "pizza"]}
+train.optimizer = {name = "sgd", momentum = 0.8}
+model = {name = "resnet", stem = "7x7"}
+
+[[variants]]
+name = "flipped"
+data.augment = ["HorizontalFlip"]
+train.optimizer.momentum = 0.7
+model = {widths = [8, 16], blocks = [1, 1]}
+
+[[variants]]
+name = "elsewhere"
+data = {name = "digits", limit = 90}
+train.optimizer = {name = "adam", beta1 = 0.8}
+model = {name = "mlp", widths = [4]}
+"""
+
+
+def test_another_unit_for_all_variants_keeps_what_each_sets_in_it(write: Write) -> None:
+    """Else variants that differ in that alone would be the same, and said to be compared."""
+    path = write(OWN)
+    flipped, elsewhere = load_recipe(
+        path, ["data=synthetic", "train.optimizer.name=muon", "model=cnn"]
+    ).variants
+    assert (flipped.data.name, flipped.data.classes) == ("synthetic", None)
+    assert [each.name for each in flipped.data.augment] == ["HorizontalFlip"]
+    assert (flipped.train.optimizer.name, flipped.train.optimizer.options["momentum"]) == ("muon", 0.7)
+    assert (flipped.model.name, flipped.model.options["widths"]) == ("cnn", [8, 16])  # blocks it has not
+    # what a variant says of a unit of its own goes with that
+    assert (elsewhere.data.name, elsewhere.train.optimizer.name, elsewhere.model.name) == (
+        "synthetic",
+        "muon",
+        "cnn",
+    )
+    assert elsewhere.data.limit == 90
+    assert elsewhere.train.optimizer.options["momentum"] != 0.7
+    assert elsewhere.model.options["widths"] != [4]
+
+
+def test_what_no_unit_can_have_is_a_mistake_with_another_one_too(write: Write) -> None:
+    path = write(OWN.replace("blocks = [1, 1]", "blokcs = [1, 1]"))
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, ["model=cnn"])
+    assert ':9:28: unknown option "blokcs" of cnn' in str(error.value)
+
+
 def test_set_of_the_recipe_itself(write: Write) -> None:
     recipe = load_recipe(write(GOOD), ["title=Two words", 'analyses=["stability"]'])
     assert (recipe.title, [analysis.name for analysis in recipe.analyses]) == ("Two words", ["stability"])

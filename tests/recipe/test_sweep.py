@@ -245,14 +245,21 @@ def test_a_list_on_the_command_line_takes_claims_about_other_values_away(load: L
     [
         ("train.lr = [0.1, 0.2]", "train.lr=5", "train.lr"),
         ("train.lr = [0.1, 0.2]", "variants.lr-0.1.train.lr=5", "train.lr"),
-        ('model.activation = ["relu", "tanh"]', "model.name=resnet", "model.activation"),
         ('train.optimizer = ["sgd", "adam"]', "train.optimizer=rmsprop", "train.optimizer.name"),
     ],
-    ids=["the key", "of one variant", "starts afresh", "a unit"],
+    ids=["the key", "of one variant", "a unit"],
 )
 def test_a_variant_stays_what_it_is_called_after(load: Load, line: str, override: str, key: str) -> None:
     (message,) = mistakes(load, f"{BASE}{line}\n", [override])
     assert message.startswith(f"--set {override}: {key} is what [sweep] varies")
+
+
+def test_what_is_varied_goes_with_another_model(load: Load) -> None:
+    recipe = load(f'{BASE}model.activation = ["relu", "tanh"]\n', ["model.name=cnn"])
+    assert [(v.model.name, v.model.options["activation"]) for v in recipe.variants] == [
+        ("cnn", "relu"),
+        ("cnn", "tanh"),
+    ]
 
 
 # --- mistakes
