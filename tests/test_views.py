@@ -20,7 +20,7 @@ def row(variant: str, accuracy: float, seconds: float, num_params: int) -> Row:
         test_accuracy=measured, val_accuracy=measured, train_accuracy=measured,
         train_seconds=Estimate(seconds, 1.0, seconds - 2, seconds + 2, 3), latency_ms=1.5,
         throughput=1000.0, peak_memory_mib=500.0, best_epoch=8, devices=frozenset({"cpu, a processor"}),
-        complete=True, problems=(), measured=measured,
+        complete=True, ended=True, problems=(), measured=measured,
     )  # fmt: skip
 
 

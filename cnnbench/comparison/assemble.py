@@ -90,6 +90,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         best_epoch=median_low(epochs) if epochs else None,
         devices=frozenset(run.device for run in variant.measurements),
         complete=len(variant.measurements) == len(variant.seeds),
+        ended=len(variant.measurements) + len(variant.diverged) == len(variant.seeds),
         problems=tuple(variant.problems),
         measured=_estimate(variant, quantity),
         skipped=variant.skipped is not None and not variant.measurements,

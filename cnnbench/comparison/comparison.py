@@ -38,6 +38,7 @@ class Row:
     best_epoch: int | None
     devices: frozenset[str]  # of all its runs
     complete: bool  # every planned seed counts
+    ended: bool  # every planned seed counts or diverged: no run is to come
     problems: tuple[str, ...]
     measured: Estimate | None  # the quantity that is compared
     skipped: bool = False  # it could not be run here; `problems` says why

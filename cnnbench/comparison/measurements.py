@@ -55,6 +55,7 @@ class VariantMeasurements:
     measurements: list[Measurement] = field(default_factory=list)
     size: dict[str, float] = field(default_factory=dict)  # num_params and macs, known of diverged runs too
     problems: list[str] = field(default_factory=list)
+    diverged: list[int] = field(default_factory=list)  # seeds
 
     @property
     def is_fixed(self) -> bool:
@@ -207,6 +208,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
     if result["status"] == "diverged":
         message = f": {result['message']}" if result.get("message") else ""
         variant.problems.append(f"seed {run.seed} diverged and does not count{message}")
+        variant.diverged.append(run.seed)
         return
     targets, scores = _read_predictions(run)
     for name, of_images in scores.items():

@@ -11,7 +11,7 @@ from typing import Any
 from cnnbench.comparison.assemble import compare_planned
 from cnnbench.comparison.built_on import recorded_winners, runs_dir_of, what_is_taken
 from cnnbench.comparison.encoders import named_variant, never_learned, with_encoder, with_weights
-from cnnbench.comparison.winners import METRIC, pick
+from cnnbench.comparison.winners import METRIC, one_data_set, pick
 from cnnbench.data import data_root
 from cnnbench.decisions import Decision, decide
 from cnnbench.errors import CnnbenchError
@@ -109,6 +109,8 @@ def _find(
     """A recipe, solved, with the variant of this name, or its winner; of the one named all runs suffice."""
     only = () if named is None else (named,)
     asked = load_recipe(file, quick=quick, seeds=num_seeds, only=only)
+    if named is None:
+        one_data_set(asked.directory, [variant.data.name for variant in asked.variants])
     upstream = upstream_recipe(asked, root, runs_dir, weights=weights)
     if named is not None:
         return upstream, named_variant(upstream, named, file, num_seeds)

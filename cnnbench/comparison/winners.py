@@ -1,6 +1,6 @@
 """Which variant of a recipe is carried on to the next one: the best, or the cheapest that may be as good."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from cnnbench.comparison.comparison import EQUAL_COST, Comparison, Row
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
@@ -30,9 +30,11 @@ DASH = "–"
 def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
     """The variant to take of the one recipe that was compared, all that were measured, and the reasons.
 
-    A variant of which a seed diverged is no candidate. Raises CnnbenchError where none is left.
+    A variant of which a seed diverged is no candidate. Raises CnnbenchError where none is left, or where the
+    variants have several data sets.
     """
     (recipe,) = comparison.recipes()
+    one_data_set(recipe, comparison.data_sets(recipe))
     rows = [row for row in comparison.rows if row.complete and row.measured is not None]
     names = {row.variant for row in rows}
     pairs = [pair for pair in comparison.pairs if {pair.a, pair.b} <= names]
@@ -50,6 +52,15 @@ def pick(comparison: Comparison) -> tuple[str, list[Contender], list[str]]:
     return taken.variant, contenders, reasons
 
 
+def one_data_set(recipe: str, names: Iterable[str]) -> None:
+    """Raises CnnbenchError where these data sets of a recipe's variants are several."""
+    if len(several := list(dict.fromkeys(names))) > 1:
+        raise CnnbenchError(
+            f"{recipe} has no winner: its variants have several data sets ({', '.join(several)}), on which "
+            "accuracies do not compare"
+        )
+
+
 def picked(comparison: Comparison, planned: Collection[str]) -> list[str]:
     """Sentences on which variant validation picks, and where the recipe is judged so, what test says of it.
 
@@ -58,9 +69,12 @@ def picked(comparison: Comparison, planned: Collection[str]) -> list[str]:
     """
     if comparison.metric.name != METRIC.name or comparison.judged_on == "test":
         return []
-    if missing := sorted({*planned} - {row.variant for row in comparison.rows if row.complete}):
-        return [f"Nothing is picked yet: not every seed of {', '.join(missing)} was trained to a good end."]
-    variant, _, reasons = pick(comparison)
+    if missing := sorted({*planned} - {row.variant for row in comparison.rows if row.ended}):
+        return [f"Nothing is picked yet: not every seed of {', '.join(missing)} was trained to its end."]
+    try:
+        variant, _, reasons = pick(comparison)
+    except CnnbenchError as error:
+        return [f"Nothing is picked: {error}."]
     if comparison.judged_on == "val":
         return [f"What is built on this recipe takes {variant}. {' '.join(reasons)}"]
     (row,) = (row for row in comparison.rows if row.variant == variant)
@@ -119,7 +133,7 @@ def _reasons(comparison: Comparison, best: Row, tied: Sequence[Row], taken: Row)
             said.append(
                 f"{row.variant} ({_accuracy(row)}) had other validation images, so it was not tested."
             )
-    if tied and all(_estimate(row).num == 1 for row in (best, *tied)):
+    if all(_estimate(row).num == 1 for row in comparison.rows) and len(comparison.rows) > 1:
         said.append("One seed each: how much another seed would change this is unknown.")
     return said
 

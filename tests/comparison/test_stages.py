@@ -279,6 +279,12 @@ def test_a_winner_that_cannot_be_looked_up_is_said(done: Place) -> None:
     )
 
 
+def test_a_recipe_of_several_data_sets_is_refused_before_it_is_run(place: Place) -> None:
+    place.change("base", 'name = "small"', 'name = "small"\ndata.name = "synthetic"')
+    with pytest.raises(CnnbenchError, match=r"base has no winner: its variants have several data sets"):
+        place.solved("next")
+
+
 def test_a_recipe_that_is_broken_now_is_said(done: Place) -> None:
     done.file("base").write_text("[data")
     assert "stale: these runs were built on small, the winner at that time of base; " in done.problems("next")

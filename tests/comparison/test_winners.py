@@ -19,7 +19,7 @@ def row(
     return Row(
         recipe="r", variant=name, num_seeds=num, num_params=num_params, macs=macs, test_accuracy=None,
         val_accuracy=None, train_accuracy=None, train_seconds=None, latency_ms=None, throughput=None,
-        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=complete, problems=(),
+        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=complete, ended=complete, problems=(),
         measured=Estimate(mean, std, mean - 0.02, mean + 0.02, num),
     )  # fmt: skip
 
@@ -118,6 +118,8 @@ def test_what_else_is_told() -> None:
         "It is taken, since none of these is cheaper by more than 2 % (100 multiply-adds and 10 parameters)."
         in reasons
     )
+    _, _, reasons = pick(comparison(row("a", 0.6, num=1), row("b", 0.7, num=1)))
+    assert reasons[-1] == "One seed each: how much another seed would change this is unknown."
 
 
 def test_a_variant_with_other_images_is_no_rival() -> None:
@@ -145,7 +147,28 @@ def test_what_is_picked_is_told_with_its_test_accuracy_where_that_is_to_be_looke
         "interval 55.5 to 60.5 %). Test images had no part in the choice. b has the best validation accuracy"
     )
     (said,) = picked(replace(compared, judged_on="val"), "abc")
-    assert said == "Nothing is picked yet: not every seed of c was trained to a good end."
+    assert said == "Nothing is picked yet: not every seed of c was trained to its end."
     some = comparison(row("a", 0.6), row("b", 0.7, complete=False))
     (said,) = picked(replace(some, judged_on="val_then_test"), "ab")
-    assert said == "Nothing is picked yet: not every seed of b was trained to a good end."
+    assert said == "Nothing is picked yet: not every seed of b was trained to its end."
+    diverged = replace(row("b", 0.7, complete=False), ended=True)
+    (said,) = picked(replace(comparison(row("a", 0.6), diverged), judged_on="val"), "ab")
+    assert said.startswith("What is built on this recipe takes a.")
+    assert said.endswith("Left out, since not every seed of it ended well: b.")
+    (said,) = picked(
+        replace(comparison(replace(row("a", 0.6, complete=False), ended=True)), judged_on="val"), "a"
+    )
+    assert said == "Nothing is picked: r has no winner: no variant of it was trained with every seed."
+
+
+def test_accuracies_on_several_data_sets_have_no_best() -> None:
+    rows = [
+        replace(row(name, mean), data=data)
+        for name, mean, data in (("a", 0.6, "mnist"), ("b", 0.7, "digits"))
+    ]
+    several = replace(comparison(*rows, row("c", 0.5)), pairs=[], judged_on="val")
+    why = r"r has no winner: its variants have several data sets \(mnist, digits, \), on which"
+    with pytest.raises(CnnbenchError, match=why):
+        pick(several)
+    (said,) = picked(several, "abc")
+    assert said.startswith("Nothing is picked: r has no winner: its variants have several data sets")
