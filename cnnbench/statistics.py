@@ -7,6 +7,7 @@ test set, and which seed trained the model; each function says which of the two 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
     interval = stats.binomtest(successes, trials).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def trials_needed(share: float) -> int:
+    """The fewest trials, all successes, whose interval (`binomial_interval`) begins at `share` or above.
+
+    n of n successes have the interval from n / (n + z²) (Wilson 1927), z the normal distribution's quantile.
+    """
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    return math.ceil(z**2 * share / (1 - share))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -12,6 +12,7 @@ from cnnbench.statistics import (
     is_steady,
     mean_interval,
     pareto_front,
+    trials_needed,
 )
 
 
@@ -85,6 +86,15 @@ def test_binomial_interval_is_wilsons(successes: int, trials: int, low: float, h
     assert estimate.std is None
     assert estimate.low == pytest.approx(low, abs=5e-5)
     assert estimate.high == pytest.approx(high, abs=5e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.95, 0.99])
+def test_trials_needed_are_the_fewest_whose_interval_begins_there(share: float) -> None:
+    fewest = trials_needed(share)
+    low, before = (binomial_interval(trials, trials).low for trials in (fewest, fewest - 1))
+    assert low is not None
+    assert before is not None
+    assert before < share <= low
 
 
 @pytest.mark.parametrize(

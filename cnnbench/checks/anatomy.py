@@ -15,10 +15,11 @@ from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
 from cnnbench.models.initialization import Fans, fans_of, layer_weights
 from cnnbench.recipe.blame import of_check
-from cnnbench.recipe.checks import QUANTITIES, read_expression
+from cnnbench.recipe.checks import QUANTITIES, is_random, read_expression
 from cnnbench.recipe.config import DataConfig, Named, Recipe
 from cnnbench.recipe.mistakes import choices, nearest
 from cnnbench.signals import check_output
+from cnnbench.statistics import trials_needed
 
 _SIZES = {"channels": 0, "height": 1, "width": 2}
 
@@ -27,24 +28,29 @@ _SIZES = {"channels": 0, "height": 1, "width": 2}
 class Anatomy:
     """Output shapes of all modules, and the layers (with weights) in the order of their calls.
 
-    `layers` are those before the module `output`, where a check names one.
+    `layers` are those before the module `output`, where a check names one; `trained` those of them that
+    training changes: the others, such as a whitening, have no gradient.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     layers: Sequence[str]
+    trained: Sequence[str]
     fans: Mapping[str, Fans]
 
     def layer(self, quantity: Quantity) -> str:
         """The module that a quantity is of: `first` and `last` are layers. Raises CnnbenchError."""
         name = str(quantity.argument)
-        known = self.shapes if quantity.name in _SIZES else self.layers
+        is_drawn = QUANTITIES[quantity.name].source == "draw"
+        layers = self.trained if is_drawn else self.layers
+        known = self.shapes if quantity.name in _SIZES else layers
         if name in known:
             return name
-        if name in ("first", "last") and self.layers:
-            return self.layers[0 if name == "first" else -1]
+        if name in ("first", "last") and layers:
+            return layers[0 if name == "first" else -1]
         near = nearest(name, [*known, "first", "last"])
         hint = f"did you mean {near!r}? There are " if near else "there are "
-        what = "module" if quantity.name in _SIZES else "layer with weights"
+        what = "layer with weights that are trained" if is_drawn else "layer with weights"
+        what = "module" if quantity.name in _SIZES else what
         raise CnnbenchError(f"{quantity}: there is no {what} {name!r}; {hint}{_listed(known)}")
 
     def value(self, quantity: Quantity) -> float:
@@ -87,13 +93,24 @@ def dissect(
                 module.register_forward_hook(watch(name))
         with torch.no_grad():
             built(torch.empty(1, *in_shape))
-    return Anatomy(shapes, order, {name: fans_of(weight) for name, weight in weights.items()})
+    trained = [name for name in order if weights[name].requires_grad]
+    return Anatomy(shapes, order, trained, {name: fans_of(weight) for name, weight in weights.items()})
 
 
 def check_names(recipe: Recipe, root: Path) -> None:
-    """Raises CnnbenchError, before anything is trained, where a check names a layer that a variant lacks."""
+    """Raises CnnbenchError, before anything is trained, where a check cannot hold.
+
+    It names a layer that a variant lacks, or has too few draws for the share that is asked for.
+    """
     for check in recipe.checks:
         expression = read_expression(check.expression)
+        if is_random(expression) and check.draws < (needed := trials_needed(check.share)):
+            with of_check(recipe, check):
+                raise CnnbenchError(
+                    f"{check.draws} draws are too few to tell that it holds in {100 * check.share:g} % "
+                    "of all: even if it held in each, the 95 % interval would begin below; set draws = "
+                    f"{needed} or more"
+                )
         for variant in recipe.variants:
             if check.variants is None or variant.name in check.variants:
                 with of_check(recipe, check, variant.name):

@@ -148,7 +148,10 @@ class _Evaluator:
 
             def lookup(quantity: Quantity, by_name: dict[str, LayerSignal] = by_name) -> float:
                 if quantity.name in _SIGNALS:
-                    return _SIGNALS[quantity.name](by_name[anatomy.layer(quantity)])
+                    name = anatomy.layer(quantity)
+                    if name not in by_name:  # weight_variance, which every layer has
+                        raise CnnbenchError(f"{quantity}: {name} is not trained, and in draws not looked at")
+                    return _SIGNALS[quantity.name](by_name[name])
                 if QUANTITIES[quantity.name].of_layer:
                     return anatomy.value(quantity)
                 return float(result[quantity.name])

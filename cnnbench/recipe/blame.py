@@ -34,14 +34,15 @@ def of_analysis(recipe: Recipe, number: int) -> Iterator[None]:
 
 
 @contextmanager
-def of_check(recipe: Recipe, check: Check, variant: str) -> Iterator[None]:
+def of_check(recipe: Recipe, check: Check, variant: str = "") -> Iterator[None]:
     """A CnnbenchError within is shown with the line of this check."""
     try:
         yield
     except CnnbenchError as error:
-        said = f'check "{check.text}", variant {variant!r}: {error}'
-        texts = [entry["text"] for entry in parse(recipe.path, recipe.text)["checks"]]
-        path = ("checks", texts.index(check.text), "expression")
+        of_variant = f", variant {variant!r}" if variant else ""
+        said = f'check "{check.text}"{of_variant}: {error}'
+        entries = [(each["text"], each["expression"]) for each in parse(recipe.path, recipe.text)["checks"]]
+        path = ("checks", entries.index((check.text, check.expression)), "expression")
         raise RecipeError([_placed(recipe, said, variant, path)]) from error
 
 

@@ -130,6 +130,26 @@ def test_with_an_output_the_last_layer_is_the_last_before_it(trained: Path) -> N
     assert found.verdict == "holds"
 
 
+def test_a_layer_that_is_never_trained_has_no_gradient(tmp_path: Path) -> None:
+    checks = [
+        "gradient(first) > 0 and gradient(last) > 0",
+        "gradient(whitening) > 0",
+        "weight_variance(whitening) < gradient(last)",
+    ]
+    path = write(tmp_path, "[[checks]]\ntext = 'x'\nexpression = 'EXPRESSION'\nvariants = ['w']\n")
+    text = path.read_text() + "[[variants]]\nname = 'w'\nmodel = {name = 'whitened_cnn', widths = [4]}\n"
+    path.write_text(text.replace("EXPRESSION", checks[1]))
+    with pytest.raises(CnnbenchError, match="no layer with weights that are trained 'whitening'"):
+        check_names(load_recipe(path), tmp_path)
+    path.write_text(text.replace("EXPRESSION", checks[0]))
+    run_recipe(load_recipe(path), runs_dir=tmp_path / "runs", device="cpu")
+    for check in (checks[0], checks[2]):
+        path.write_text(text.replace("EXPRESSION", check))
+        (found,) = report_recipe(load_recipe(path), runs_dir=tmp_path / "runs", device="cpu").checks
+        assert found.verdict == ("holds" if check == checks[0] else "not evaluated")
+    assert "whitening is not trained" in found.evidence[0]
+
+
 def test_a_seed_that_is_missing_leaves_it_open(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "runs", tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/question/equal/seed1")
@@ -150,7 +170,9 @@ def test_a_seed_that_is_missing_leaves_it_open(trained: Path, tmp_path: Path) ->
         ("height(head) > 0", "", "head puts out 3, which has no height"),
         ("channels(nothing) > 0", "", "no module 'nothing'"),
         ("gradient(first) > 0", 'output = "featurs"', "no module 'featurs'; did you mean 'features'?"),
-        ("gradient(head) > 0", 'output = "features"', "no layer with weights 'head'"),
+        ("gradient(head) > 0", 'output = "features"', "no layer with weights that are trained 'head'"),
+        ("gradient(first) > 0", "draws = 72", "72 draws are too few to tell that it holds in 95 % of all"),
+        ("gradient(first) > 0", "share = 0.99", "below; set draws = 381 or more"),
     ],
 )
 def test_layers_are_checked_before_training(tmp_path: Path, expression: str, more: str, said: str) -> None:
@@ -158,7 +180,8 @@ def test_layers_are_checked_before_training(tmp_path: Path, expression: str, mor
     with pytest.raises(CnnbenchError) as caught:
         run_recipe(load_recipe(path), runs_dir=tmp_path / "runs", device="cpu")
     assert said in str(caught.value)
-    assert "check \"the claim\", variant 'equal'" in str(caught.value)
+    of_variant = "" if "draws" in said else ", variant 'equal'"
+    assert f'check "the claim"{of_variant}: ' in str(caught.value)
     assert not (tmp_path / "runs").exists()
 
 

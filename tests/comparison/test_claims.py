@@ -21,7 +21,8 @@ def row(variant: str, num_seeds: int = 3) -> Row:
     return Row(
         recipe="demo", variant=variant, num_seeds=num_seeds, num_params=None, macs=None, test_accuracy=None,
         val_accuracy=None, train_accuracy=None, train_seconds=None, latency_ms=None, throughput=None,
-        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=True, ended=True, problems=(), measured=None,
+        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=True, ended=True, problems=(),
+        measured=None,
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ def row(
     return Row(
         recipe="r", variant=name, num_seeds=num, num_params=num_params, macs=macs, test_accuracy=None,
         val_accuracy=None, train_accuracy=None, train_seconds=None, latency_ms=None, throughput=None,
-        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=complete, ended=complete, problems=(),
-        measured=Estimate(mean, std, mean - 0.02, mean + 0.02, num),
+        peak_memory_mib=None, best_epoch=None, devices=frozenset(), complete=complete, ended=complete,
+        problems=(), measured=Estimate(mean, std, mean - 0.02, mean + 0.02, num),
     )  # fmt: skip
 
 
