@@ -11,6 +11,7 @@ from cnnbench.analyses.base import Subject
 from cnnbench.analyses.curves import values_by_epoch
 from cnnbench.analyses.rise import rise_of
 from cnnbench.paired_tests import PairedTest, compare_predictions
+from cnnbench.recipe.config import JudgedOn
 from cnnbench.runs import DamagedError, Run
 from cnnbench.settings import choice_of_images, flatten
 from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, mean_interval
@@ -41,7 +42,7 @@ class Entry:
     macs: int | None
     val: Estimate
     train: float | None
-    test: float | None
+    test: float | None  # of the last stage only, and not where that too is judged on validation
     images: "tuple[str, bytes] | None"
     correct: "NDArray[np.bool_] | None"
     rises: Sequence[float]
@@ -67,15 +68,17 @@ def entries_of(subject: Subject) -> Iterator[Entry]:
         differing = _differing(configs)
         for name, trained in runs.items():
             entry = _entry(
-                each.recipe, name, number, trained, differing[name], name in taken, each is subject
-            )
+                each.recipe, name, number, trained, differing[name], name in taken, each is subject,
+                subject.judged_on,
+            )  # fmt: skip
             if entry is not None:
                 yield entry
 
 
 def _entry(
-    stage: str, variant: str, number: int, runs: Sequence[Run], differs: str, taken: bool, is_last: bool
-) -> Entry | None:
+    stage: str, variant: str, number: int, runs: Sequence[Run], differs: str, taken: bool, is_last: bool,
+    judged_on: JudgedOn,
+) -> Entry | None:  # fmt: skip
     """None where no run has a validation accuracy, or where that is of the pixels of masks."""
     results = [run.result() or {} for run in runs]
     val = _metric(results, "val_accuracy")
@@ -102,7 +105,7 @@ def _entry(
         macs=results[0].get("macs"),
         val=estimate,
         train=fmean(train) if train else None,
-        test=fmean(test) if test and is_last else None,
+        test=fmean(test) if test and is_last and judged_on != "val" else None,
         images=images,
         correct=correct,
         rises=[rise.share for rise in rises],

@@ -1,6 +1,7 @@
 """A search in stages as one table: every variant of every recipe that led here, and which gains are real.
 
-All of it is judged by validation; test accuracy is shown for the last recipe only, whose question it answers.
+All of it is judged by validation; test accuracy is shown for the last recipe only, whose question it answers,
+and not where that recipe leaves test alone too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -115,6 +116,8 @@ def _verdict(entries: Sequence[Entry]) -> str:
         said += f" Not to be told apart from it (corrected for {len(tested)} pairs): {', '.join(tied)}."
     elif tested:
         said += f" It is better than each of the other {len(tested)} (corrected for as many pairs)."
+    if tested and all(entry.val.num == 1 for entry in entries):
+        said += " One seed each, so the luck of training is not counted."
     twins = [entry.name for entry in others if are_twins(best, entry)]
     if twins:
         said += f" The same runs: {', '.join(twins)}."

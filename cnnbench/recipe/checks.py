@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from cnnbench.expressions import Expression, ExpressionError, Quantity, parse
 from cnnbench.recipe.checking import Checker
-from cnnbench.recipe.config import Check
+from cnnbench.recipe.config import Check, JudgedOn
 from cnnbench.recipe.merging import written
 from cnnbench.recipe.mistakes import choices, found, nearest
 
@@ -52,7 +52,13 @@ QUANTITIES: dict[str, Known] = {
 }
 
 
-def read_checks(check: Checker, entries: Any, variants: Sequence[str] | None) -> list[Check]:
+OF_TEST = {name for name in _METRICS if name.startswith("test_")}
+LEFT_ALONE = "{} is of the test images, which a recipe that is judged on val leaves alone: take validation's"
+
+
+def read_checks(
+    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn = "test"
+) -> list[Check]:
     """The checks of [[checks]]; what is wrong with one is noted, and it is left out.
 
     `variants` are None where a mistake elsewhere leaves open what they are called.
@@ -60,7 +66,7 @@ def read_checks(check: Checker, entries: Any, variants: Sequence[str] | None) ->
     if not isinstance(entries, list):
         check.add(("checks",), "expected [[checks]] (double brackets), once for each check", on_key=True)
         return []
-    checks = [_check(check, entry, index, variants) for index, entry in enumerate(entries)]
+    checks = [_check(check, entry, index, variants, judged_on) for index, entry in enumerate(entries)]
     return [declared for declared in checks if declared is not None]
 
 
@@ -89,7 +95,9 @@ def is_random(expression: Expression) -> bool:
     return any(QUANTITIES[quantity.name].source == "draw" for quantity in expression.quantities())
 
 
-def _check(check: Checker, entry: Any, index: int, variants: Sequence[str] | None) -> Check | None:
+def _check(
+    check: Checker, entry: Any, index: int, variants: Sequence[str] | None, judged_on: JudgedOn
+) -> Check | None:
     if not isinstance(entry, dict):
         check.add(("checks", index), f"expected a table with text and expression, found {found(entry)}")
         return None
@@ -103,6 +111,9 @@ def _check(check: Checker, entry: Any, index: int, variants: Sequence[str] | Non
     where = layer.origin(("expression",))
     try:
         expression = read_expression(declared.expression)
+        for quantity in expression.quantities():
+            if judged_on == "val" and quantity.name in OF_TEST:
+                raise ExpressionError(LEFT_ALONE.format(quantity.name), quantity.start, quantity.end)
     except ExpressionError as error:
         check.add_in_text(where, declared.expression, error)
         return None

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnbench.recipe.checking import Checker
-from cnnbench.recipe.checks import QUANTITIES
-from cnnbench.recipe.config import Claim
+from cnnbench.recipe.checks import LEFT_ALONE, OF_TEST, QUANTITIES
+from cnnbench.recipe.config import Claim, JudgedOn
 from cnnbench.recipe.merging import Layer, written
 from cnnbench.recipe.mistakes import found
 
 METRICS = [name for name, known in QUANTITIES.items() if known.source == "run"]  # one value for each seed
 
 
-def check_claims(check: Checker, entries: Any, variants: Sequence[str] | None) -> list[Claim]:
+def check_claims(
+    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn = "test"
+) -> list[Claim]:
     """The claims of [[claims]]; what is wrong with one is noted, and it is left out.
 
     `variants` are None where a mistake elsewhere leaves open what they are called.
@@ -20,11 +22,13 @@ def check_claims(check: Checker, entries: Any, variants: Sequence[str] | None) -
     if not isinstance(entries, list):
         check.add(("claims",), "expected [[claims]] (double brackets), once for each claim", on_key=True)
         return []
-    claims = [_claim(check, entry, index, variants) for index, entry in enumerate(entries)]
+    claims = [_claim(check, entry, index, variants, judged_on) for index, entry in enumerate(entries)]
     return [claim for claim in claims if claim is not None]
 
 
-def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str] | None) -> Claim | None:
+def _claim(
+    check: Checker, entry: Any, index: int, variants: Sequence[str] | None, judged_on: JudgedOn
+) -> Claim | None:
     if not isinstance(entry, dict):
         check.add(("claims", index), f"expected a table with text, better and than, found {found(entry)}")
         return None
@@ -34,6 +38,8 @@ def _claim(check: Checker, entry: Any, index: int, variants: Sequence[str] | Non
         return None
     if claim.metric is not None and claim.metric not in METRICS:
         check.unknown(layer.origin(("metric",)), claim.metric, "metric {}", METRICS)
+    elif claim.metric is not None and judged_on == "val" and claim.metric in OF_TEST:
+        check.add(layer.origin(("metric",)), LEFT_ALONE.format(claim.metric))
     for key, names in (
         ("better", claim.better), ("than", claim.than), ("by_more_than", claim.by_more_than or ()),
     ):  # fmt: skip

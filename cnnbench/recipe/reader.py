@@ -96,8 +96,8 @@ class _Reader:
         variants = self._variants(section_overrides)
         names = self.entries.names
         known = names if self.entries.as_written else None
-        claims = check_claims(check, self.document.get("claims", []), known)
-        checks = read_checks(check, self.document.get("checks", []), known)
+        claims = check_claims(check, self.document.get("claims", []), known, judged_on)
+        checks = read_checks(check, self.document.get("checks", []), known, judged_on)
         # what is said of variants that `--set sweep.…` took away asks nothing any more
         claims = [claim for claim in claims if {*claim.variants} <= {*names}]
         checks = [declared for declared in checks if {*(declared.variants or ())} <= {*names}]

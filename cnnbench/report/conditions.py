@@ -29,7 +29,7 @@ UNSET = {"train.loss": "the task's own: cross entropy, or for masks 0.5 bce + 0.
 
 def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
     """What a reader must not take from the numbers, for this recipe's seeds, split and augmentation."""
-    measured = [row for row in comparison.rows if row.test_accuracy is not None]
+    measured = [row for row in comparison.rows if row.measured is not None]
     single = [row.variant for row in measured if row.num_seeds == 1 and not row.is_fixed]
     several = [row.variant for row in measured if row.num_seeds > 1]
     split = "test" if comparison.judged_on == "test" else "validation"

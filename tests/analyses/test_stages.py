@@ -98,6 +98,8 @@ def test_every_variant_of_every_stage_has_a_row(two_stages: Subject) -> None:
     assert wide["train − validation (points)"] == "25.5"
     assert [rows[name][""] for name in rows] == [None, "taken", None, "best of the last stage, best of all"]
     assert [rows[name]["test (%)"] for name in rows] == [None, None, "77.0", "77.0"], "test is for the end"
+    _, table, _ = outputs(replace(two_stages, judged_on="val"))
+    assert {row["test (%)"] for row in by_name(table).values()} == {None}, "and this is not the end"
 
 
 def test_differences_are_those_of_the_paired_test(two_stages: Subject) -> None:

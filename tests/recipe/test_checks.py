@@ -36,6 +36,14 @@ def test_a_check_with_its_defaults(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_stage_of_a_search_checks_nothing_of_test(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'judged_on = "val"\n{RECIPE}expression = "val_loss < 2 and test_loss < 2"\n')
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert ":13:32: test_loss is of the test images, which a recipe that is judged on val" in str(error.value)
+
+
 def test_a_random_one_takes_draws(tmp_path: Path) -> None:
     text = (
         'expression = "gradient(first) < gradient(last)"\nvariants = ["wide"]\ndraws = 7\noutput = "hidden"\n'

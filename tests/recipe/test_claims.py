@@ -46,6 +46,19 @@ def test_a_recipe_needs_none(tmp_path: Path) -> None:
     assert load(tmp_path, "") == []
 
 
+def test_a_stage_of_a_search_claims_nothing_of_test(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    claim = 'text = "x"\nbetter = ["wide"]\nthan = ["plain"]\nmetric = "test_accuracy"\n'
+    path.write_text(f'judged_on = "val"\n{RECIPE}[[claims]]\n{claim}')
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    assert ":15:10: test_accuracy is of the test images, which a recipe that is judged on val" in str(
+        error.value
+    )
+    path.write_text(path.read_text().replace('"val"', '"val_then_test"'))
+    assert load_recipe(path).claims[0].metric == "test_accuracy"
+
+
 OTHERS = '[[variants]]\nname = "c"\n[[variants]]\nname = "d"\n'
 
 

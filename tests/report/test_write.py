@@ -158,9 +158,15 @@ def test_a_stage_of_a_search_does_not_look_at_test(directory: Path) -> None:
     assert "train − validation (points)" in text
     assert "Validation accuracy against parameters" in text
     assert "Test is left for the recipe at the end of the search." in text
+    assert "counts the luck of training alone: the validation images are the same for each seed" in text
+    assert "Times hold for the hardware below" in text
     unwanted = r"test accuracy|test \(%\)|train − test|test set|test images"
     assert re.findall(unwanted, text, re.IGNORECASE) == []
     text = report(directory.parent / "single", {"narrow": [80], "wide": [90]}, analyses, judged_on="val")
+    assert (
+        "One seed only: narrow, wide. There the interval counts which images happen to be in the valid"
+        in text
+    )
     assert re.findall(unwanted, text, re.IGNORECASE) == []
 
 
