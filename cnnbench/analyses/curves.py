@@ -16,23 +16,33 @@ MASKS_NOTE = (
     "A pixel counts as found, in train too, from the threshold that is best on validation in that epoch."
 )
 NO_TRAIN_REASON = "train was measured at another threshold than validation, so that they do not compare."
+CUT_NOTE = "Where seeds stopped at different epochs, a line ends with the first of them."
 BANDS = {"range": "lowest to highest seed", "std": "± one standard deviation over seeds"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean over seeds by epoch, and a band around it (equal to the mean where there is one seed)."""
+    """The mean over seeds by epoch, and a band around it (equal to the mean where there is one seed).
+
+    Where `is_cut` it ends with the first seed that ended, though others went on.
+    """
 
     epochs: list[int]
     mean: list[float]
     low: list[float]
     high: list[float]
     num_seeds: int
+    is_cut: bool = False
 
 
-def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curve:
-    """Mean and band of a value by epoch, over the seeds that have it."""
-    epochs = sorted(set().union(*seeds)) if seeds else []
+def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range", *, to_last: bool = False) -> Curve:
+    """Mean and band of a value by epoch, over the seeds that have it, as far as all of them go.
+
+    A mean of those that went on alone would be another one; with `to_last` it is made all the same.
+    """
+    ends = [max(seed) for seed in seeds if seed]
+    last = (max if to_last else min)(ends, default=0)
+    epochs = [epoch for epoch in sorted(set().union(*seeds)) if epoch <= last]
     mean, low, high = [], [], []
     for epoch in epochs:
         values = [seed[epoch] for seed in seeds if epoch in seed]
@@ -41,7 +51,7 @@ def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range") -> Curv
         mean.append(center)
         low.append(min(values) if band == "range" else center - half)
         high.append(max(values) if band == "range" else center + half)
-    return Curve(epochs, mean, low, high, sum(1 for seed in seeds if seed))
+    return Curve(epochs, mean, low, high, len(ends), is_cut=not to_last and len({*ends}) > 1)
 
 
 def values_by_epoch(run: Run, column: str, scale: float = 1.0) -> dict[int, float]:

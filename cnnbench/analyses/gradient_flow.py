@@ -72,7 +72,7 @@ def _note(subject: Subject, missing: Sequence[str], damaged: Sequence[str]) -> s
 def _seeds_note(found: Mapping[str, Sequence[Gradients]], bands: str) -> str:
     if all(len(runs) == 1 for runs in found.values()):
         return " One seed each."
-    return f" Lines are geometric means over seeds, {bands} lowest to highest seed."
+    return f" Lines are geometric means over the seeds that got there, {bands} lowest to highest seed."
 
 
 def _figures(found: Mapping[str, Sequence[Gradients]], note: str) -> Iterator[Figure]:

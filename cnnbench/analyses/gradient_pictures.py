@@ -137,6 +137,6 @@ def _ratio_curve(runs: Sequence[Gradients]) -> Curve:
     """First against last layer by epoch: geometric mean, lowest and highest of the seeds with a ratio."""
     ratios = [{epoch: ratio for epoch in run.mean_abs if (ratio := run.ratio(epoch))} for run in runs]
     logarithms = [{epoch: math.log(ratio) for epoch, ratio in each.items()} for each in ratios]
-    curve = curve_of(logarithms, "range")
+    curve = curve_of(logarithms, "range", to_last=True)  # seeds that diverge count up to their end
     mean, low, high = ([math.exp(value) for value in each] for each in (curve.mean, curve.low, curve.high))
     return Curve(curve.epochs, mean, low, high, curve.num_seeds)

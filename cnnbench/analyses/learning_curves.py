@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject
-from cnnbench.analyses.curves import BANDS, MASKS_NOTE, NO_TRAIN_REASON, Curve, curve_of, values_by_epoch
+from cnnbench.analyses.curves import (
+    BANDS,
+    CUT_NOTE,
+    MASKS_NOTE,
+    NO_TRAIN_REASON,
+    Curve,
+    curve_of,
+    values_by_epoch,
+)
 from cnnbench.options import Band
 
 if TYPE_CHECKING:
@@ -111,6 +119,8 @@ class LearningCurves(Analysis):
             parts.append("Right: the second half of training, enlarged.")
         if len({line.val.epochs[-1] for line in lines if line.val.epochs}) > 1:
             parts.append("Variants end at different epochs.")
+        if any(line.val.is_cut or line.train.is_cut for line in lines):
+            parts.append(CUT_NOTE)
         if len(lines) > MOST_IN_ONE:
             parts.append("In gray: the validation curves of the other variants.")
             if _dwarfs(lines):

@@ -10,6 +10,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.curves import (
     BANDS,
+    CUT_NOTE,
     MASKS_NOTE,
     NO_TRAIN_REASON,
     Curve,
@@ -42,6 +43,7 @@ class _Gaps:
     style: plots.Style
     accuracy: Curve
     loss: Curve
+    at_the_end: list[float]  # of accuracy in points, at each seed's own last epoch
 
 
 class Overfitting(Analysis):
@@ -58,10 +60,12 @@ class Overfitting(Analysis):
             _Gaps(
                 name,
                 plots.style_of(index),
-                curve_of([_gap(run, f"train_{measure}", f"val_{measure}", 100.0) for run in runs], self.band),
+                curve_of(by_seed, self.band),
                 curve_of([_gap(run, "val_loss", "train_loss") for run in runs], self.band),
+                [seed[max(seed)] for seed in by_seed if seed],
             )
             for index, (name, runs) in enumerate(subject.trained().items())
+            for by_seed in [[_gap(run, f"train_{measure}", f"val_{measure}", 100.0) for run in runs]]
         ]
         yield from self._figures(subject, gaps)
         yield _by_epoch(subject, gaps)
@@ -93,6 +97,7 @@ class Overfitting(Analysis):
             (f"Left: train minus validation {word} after each epoch. Right: v" if both else "V")
             + f"alidation minus train loss{'' if both else ' after each epoch'}. Above zero, train is ahead. "
             + (f"Lines are means over seeds, bands {BANDS[self.band]}. " if several else "One seed each. ")
+            + (f"{CUT_NOTE} " if any(gap.loss.is_cut or gap.accuracy.is_cut for gap in gaps) else "")
             + HISTORY_NOTE
             + _masks_note(subject, gaps)
             + (" What is far out in the first half leaves the picture." if cut else "")
@@ -163,7 +168,7 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
                 len(runs),
                 None if largest is None else round(curve.mean[largest], 2),
                 None if largest is None else curve.epochs[largest],
-                round(curve.mean[-1], 2) if curve.epochs else None,
+                round(fmean(gap.at_the_end), 2) if gap.at_the_end else None,
                 *(
                     [
                         round(fmean([rise.lowest for rise in rises]), 4),
@@ -178,10 +183,13 @@ def _by_epoch(subject: Subject, gaps: Sequence[_Gaps]) -> Table:
                 ),
             ]
         )
+    any_cut = any(gap.accuracy.is_cut for gap in gaps)
     return Table(
         name="overfitting",
         title="Overfitting by epoch",
-        caption=f"The gap is train minus validation {word}, of the mean over seeds. The lowest validation "
+        caption=f"The gap is train minus validation {word}, of the mean over seeds"
+        + (", as far as all of them go; at the last epoch each seed's own" if any_cut else "")
+        + ". The lowest validation "
         "loss, the epochs it took until then, the last loss and the rise from the one to the other are means "
         "over seeds. Loss rises in a seed whose validation loss ends more than "
         f"{100 * MIN_RISE:g} % above its lowest while train loss ends lower than it was there; in a variant "

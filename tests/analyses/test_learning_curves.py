@@ -30,8 +30,13 @@ def test_one_seed_has_no_band() -> None:
     assert curve.low == curve.mean == curve.high
 
 
-def test_a_seed_that_stopped_early_no_longer_counts() -> None:
-    assert curve_of([{1: 0.4, 2: 0.6}, {1: 0.6}]).mean == pytest.approx([0.5, 0.6])
+def test_a_line_ends_with_the_first_seed_that_stopped_early() -> None:
+    seeds: list[dict[int, float]] = [{1: 0.4, 2: 0.6}, {1: 0.6}, {}]
+    curve = curve_of(seeds)
+    assert (curve.mean, curve.num_seeds, curve.is_cut) == (pytest.approx([0.5]), 2, True)
+    curve = curve_of(seeds, to_last=True)
+    assert (curve.mean, curve.is_cut) == (pytest.approx([0.5, 0.6]), False)
+    assert not curve_of([{1: 0.4, 2: 0.6}, {1: 0.6, 2: 0.5}]).is_cut
 
 
 def test_every_subject_is_coped_with(any_subject: Subject) -> None:

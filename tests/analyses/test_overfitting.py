@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cnnbench.analyses.base import Figure, Subject, Table
+from cnnbench.analyses.curves import CUT_NOTE
 from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.analyses.rise import rise_of
@@ -103,6 +104,20 @@ def test_the_tables(make_run: MakeRun, subject_from: SubjectFrom) -> None:
     assert list(right.lines[1].get_ydata()) == pytest.approx([0.1, 0.2, 0.5, 0.7])
     assert isinstance(kept_picture, Figure)
     assert kept_picture.figure.axes[0].get_xlabel() == "accuracy (%)"
+
+
+def test_the_last_gap_is_that_of_each_seed(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    long, short = make_run("a", 0, [0.1, 0.5, 0.6]), make_run("a", 1, [0.1, 0.5])
+    write_history(long, {"train_accuracy": [0.5, 0.9]})
+    write_history(short, {"train_accuracy": [0.7]})
+    figure, table, *_ = Overfitting().analyse(subject_from([long, short]))
+    assert isinstance(table, Table)
+    # at epoch 1 0 and 20 points; at their ends 30 and 20
+    assert list(table.rows[0][2:5]) == [10.0, 1, 25.0]
+    assert "as far as all of them go; at the last epoch each seed's own." in table.caption
+    assert CUT_NOTE in figure.caption
+    curves = next(iter(LearningCurves().analyse(subject_from([long, short]))))
+    assert CUT_NOTE in curves.caption
 
 
 def test_most_seeds_decide(make_run: MakeRun, subject_from: SubjectFrom) -> None:
