@@ -17,7 +17,8 @@ UV        := $(shell uv --version >/dev/null 2>&1 && echo uv)
 REDUCED := $(filter-out 0 no false,$(QUICK))
 SUFFIX  := $(if $(REDUCED),+quick)
 RECIPES := $(sort $(shell find recipes -name '*.toml'))
-ANSWERS := $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/complete,$(RECIPES))
+answer   = $(patsubst recipes/%.toml,$(RUNS)/%$(SUFFIX)/complete,$(1))
+ANSWERS := $(call answer,$(RECIPES))
 
 # Python keeps what it compiles, even where the environment says no: else every start compiles all of PyTorch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -65,12 +66,17 @@ all: $(ANSWERS) ## run every recipe that is newer than its whole answer, then co
 	$(BIN)/cnnbench compare $$(for each in $^; do test ! -e $$each || echo $${each%/complete}; done)
 	@for each in $^; do test -e $$each || { missing=1; echo "no whole answer: $${each%/complete}"; }; done; exit $$missing
 
-# A recipe that is built on another one (model = {best_of = "a/b"}, model.encoder = {run = "a/b"}) comes after it, and
-# again when that has a new answer.
-BUILT_ON := $(foreach recipe,$(RECIPES:recipes/%.toml=%),$(patsubst %,$(recipe)|%,$(sort $(shell sed -nE \
-	's/^([][A-Za-z0-9_., ={]*[ .{])?(best_of|run) *= *"([^"]*)".*/\3/p' recipes/$(recipe).toml))))
+# A recipe that is built on another one (model = {best_of = "a/b"}, model.encoder = {run = "a/b"}, or a list of such names
+# in [sweep]) comes after it, and again when that has a new answer. In the regular expression \043 is #, \047 is '.
+BUILT_ON := $(sort $(shell awk '{ \
+	sub(/^[ \t]*\043.*/, ""); \
+	while (match($$0, /(^|[^A-Za-z0-9_])(best_of|run)["\047]?[ \t]*=[ \t]*(\[[^]]*\]|"[^"]*"|\047[^\047]*\047)/)) { \
+		names = substr($$0, RSTART, RLENGTH); $$0 = substr($$0, RSTART + RLENGTH); \
+		sub(/^[^=]*=/, "", names); gsub(/[]["\047, \t]+/, " ", names); \
+		for (i = split(names, each, " "); i > 0; i--) print FILENAME "|recipes/" each[i] ".toml" \
+	} }' $(RECIPES) /dev/null))
 define after
-$(RUNS)/$(1)$(SUFFIX)/complete: $(RUNS)/$(2)$(SUFFIX)/complete
+$(call answer,$(1)): $(call answer,$(filter $(RECIPES),$(2)))
 endef
 $(foreach pair,$(BUILT_ON),$(eval $(call after,$(firstword $(subst |, ,$(pair))),$(lastword $(subst |, ,$(pair))))))
 

@@ -11,6 +11,7 @@ from cnnbench.comparison.comparison import Comparison
 from cnnbench.comparison.measurements import RecipeMeasurements, read_recipe
 from cnnbench.comparison.quantities import named
 from cnnbench.comparison.stages import stale_stages
+from cnnbench.data import data_root
 from cnnbench.errors import CnnbenchError
 from cnnbench.files import natural_order
 
@@ -25,6 +26,7 @@ def compare(
     *,
     runs_dir: Path = Path("runs"),
     metric: str | None = None,
+    data_dir: Path | None = None,
 ) -> Comparison:
     """Compares the finished runs of recipes: of everything under `runs_dir`, or of the given paths.
 
@@ -32,13 +34,14 @@ def compare(
     Without a `metric` it is the measure that leads: test IoU where all runs have one, else test accuracy; or
     that of validation where all recipes are judged on it. Of one that leaves test alone (see Recipe) nothing
     measured on test is there, unless `metric` asks for it.
+    `data_dir` is where the data are, which tells whether a winner is still one.
     Damaged and missing runs become `problems`; raises CnnbenchError without any runs or such a metric.
     """
     found = {place.resolve(): place for path in paths or (runs_dir,) for place in _find(Path(path), runs_dir)}
     directories = sorted(found.values(), key=natural_order)
     recipes = [read_recipe(directory) for directory in directories]
     for recipe, directory in zip(recipes, directories, strict=True):
-        recipe.problems += stale_stages(directory)
+        recipe.problems += stale_stages(directory, data_root(data_dir))
     _keep_apart(recipes, directories)
     recipes.sort(key=lambda recipe: natural_order(Path(recipe.name)))
     for recipe in recipes:

@@ -12,7 +12,6 @@ from cnnbench.comparison.assemble import compare_planned
 from cnnbench.comparison.built_on import recorded_winners, runs_dir_of, what_is_taken
 from cnnbench.comparison.encoders import named_variant, never_learned, with_encoder, with_weights
 from cnnbench.comparison.winners import METRIC, one_data_set, pick
-from cnnbench.data import data_root
 from cnnbench.decisions import Decision, decide
 from cnnbench.errors import CnnbenchError
 from cnnbench.matching import solve as solve_matches
@@ -193,8 +192,11 @@ def command(recipe: Recipe, runs_dir: Path) -> str:
     return shlex.join(words)
 
 
-def stale_stages(directory: Path) -> list[str]:
-    """A sentence for each recipe whose winner is no longer the one that these runs were built on."""
+def stale_stages(directory: Path, root: Path) -> list[str]:
+    """A sentence for each recipe whose winner is no longer the one that these runs were built on.
+
+    `root` is where the data are, whose sizes decide widths that are matched.
+    """
     sentences = []
     recorded = recorded_winners(directory).values()
     winners = {
@@ -206,19 +208,20 @@ def stale_stages(directory: Path) -> list[str]:
         start = f"stale: these runs were built on {winner.variant}, the winner at that time of"
         if winner.weights:
             start = f"stale: an encoder of these runs has the weights that {winner.variant} had in"
+        still = "the same in" if winner.weights else "the winner of"
+        unknown = (
+            f"whether {winner.variant} is still {still} {winner.recipe}, on which these runs were built, is "
+            "not known: "
+        )
         if not file.is_file():
-            still = "the same in" if winner.weights else "the winner of"
-            sentences.append(
-                f"whether {winner.variant} is still {still} {winner.recipe}, on which these runs were built, "
-                f"is not known: there is no {winner.file} here"
-            )
+            sentences.append(f"{unknown}there is no {winner.file} here")
             continue
         try:
-            now = _found_again(winner, runs_dir_of(directory))
+            now = _found_again(winner, root, runs_dir_of(directory))
         except NotRunError as error:
             sentences.append(f"{start} {error}")
         except CnnbenchError as error:
-            sentences.append(f"{start} {winner.recipe}; {error}")
+            sentences.append(f"{unknown}{error}")
         else:
             if winner.weights and (now.variant, now.weights) != (winner.variant, winner.weights):
                 changed = (
@@ -237,11 +240,11 @@ def stale_stages(directory: Path) -> list[str]:
     return sentences
 
 
-def _found_again(winner: Winner, runs_dir: Path) -> Winner:
+def _found_again(winner: Winner, root: Path, runs_dir: Path) -> Winner:
     """What is there now in the place of what these runs were built on."""
     is_named = bool(winner.weights) and not winner.contenders
     upstream, now = _find(
-        Path(winner.file), winner.variant if is_named else None, data_root(None), runs_dir,
+        Path(winner.file), winner.variant if is_named else None, root, runs_dir,
         Path(winner.recipe).name.endswith("+quick"), winner.num_seeds, weights=bool(winner.weights),
     )  # fmt: skip
     if not winner.weights:

@@ -168,8 +168,15 @@ def keys_to_set(layer: "Layer", parts: Sequence[str], plugins: Sequence[str]) ->
     """Which keys of this table of [model] can be set alone: of an encoder that is not there, what it is."""
     try:
         target = catalog.target("model", str(layer.values.get("name")), list(plugins))
-        is_absent = len(parts) == 1 and not isinstance(layer.values.get(parts[0]), dict)
-        return [RUN, "name"] if is_absent and parts[0] in encoder_options(target) else None
+        if len(parts) != 1 or parts[0] not in encoder_options(target):
+            return None
+        table = layer.values.get(parts[0])
+        if not isinstance(table, dict):
+            return [RUN, "name"]
+        if RUN in table or catalog.is_library_model(str(table.get("name")), list(plugins)):
+            return None
+        known = catalog.options("model", str(table.get("name")), list(plugins))
+        return [RUN, "name", *(option.name for option in known), *TUNING]
     except (KeyError, CnnbenchError):
         return None
 

@@ -109,6 +109,12 @@ def crossed(base: Layer, own: Layer, swept: Sequence[Layer]) -> Layer:
     return merged
 
 
+def part(layer: Layer, key: str) -> Layer:
+    """What a layer says of one key."""
+    origins = {path: origin for path, origin in layer.origins.items() if path[:1] == (key,)}
+    return Layer(layer.section, {key: layer.values[key]} if key in layer.values else {}, origins)
+
+
 def names_unit(layer: Layer) -> bool:
     """Whether it says which unit a table is of: a data set, a model, an optimizer."""
 
@@ -125,20 +131,16 @@ def what_fits(
 ) -> Layer:
     """`own` without what the unit of `shared` can have and that of `base`, which takes its place, can not.
 
-    `keys` tells what may stand in a table of a layer, None where anything may.
+    `keys` tells what may stand in a table of a layer, None where anything may, or nobody knows.
     """
     gone: set[Path] = set()
-    for section, *place in NAMED:
-        parts = [str(key) for key in place]
+    for parts in [(), *((key,) for key, value in own.values.items() if isinstance(value, dict))]:
         of_own, before, after = (_table(layer.values, parts) for layer in (own, shared, base))
-        if section != own.section or _called(of_own) or _called(before) == _called(after):
+        if _called(of_own) or _called(before) == _called(after):
             continue
         could, can = keys(shared, parts), keys(base, parts)
-        gone |= {
-            (*parts, key)
-            for key in of_own
-            if can is not None and key not in can and (could is None or key in could)
-        }
+        if could is not None and can is not None:
+            gone |= {(*parts, key) for key in of_own if key in could and key not in can}
     return Layer(own.section, _without(own.values, gone), own.origins)
 
 

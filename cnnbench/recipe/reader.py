@@ -25,7 +25,17 @@ from cnnbench.recipe.encoders import check_unfreezing
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import BEST_OF, Layer, crossed, names_unit, taken_back, what_fits, written
+from cnnbench.recipe.merging import (
+    BEST_OF,
+    Layer,
+    crossed,
+    merge,
+    names_unit,
+    part,
+    taken_back,
+    what_fits,
+    written,
+)
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
 from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
@@ -316,7 +326,11 @@ class _Reader:
             if variant is not None or section != shared.section or not _can_be_set(override, section, parts):
                 continue
             if names_unit(override.layer(section, parts)):
-                shared = apply(shared, override, parts)
+                before, shared = shared, apply(shared, override, parts)
+                own = [entry.table.get(section) for entry in self.entries.entries]
+                if any("augment" in each for each in own if isinstance(each, dict)):
+                    # where variants differ in it, those without an own one keep the others' opposite
+                    shared = merge(shared, part(before, "augment"))
         return shared
 
     def _set(

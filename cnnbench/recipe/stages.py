@@ -5,7 +5,7 @@ there are, is known only from runs: `cnnbench.comparison.stages` finds it.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from cnnbench.recipe.checking import Checker
 from cnnbench.recipe.config import BestOf, EncoderOf, Named, Recipe
 from cnnbench.recipe.encoders import asked_runs, no_stages
 from cnnbench.recipe.file import recipes_root
+from cnnbench.recipe.initialization import takes_init
 from cnnbench.recipe.merging import BEST_OF, RUN, Layer
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.toml_positions import Path as Keys
@@ -105,6 +106,8 @@ class Stages:
         kept = [model for model in models if model is not None]
         if len(kept) < len(models):
             return None
+        if "init" in options:  # filled in, as a model has it
+            options["init"] = kept[0].options["init"]
         return BestOf(recipe=name, file=file, options=options, models=_different(kept))
 
     def unknown(self, name: str, where: Keys) -> None:
@@ -139,6 +142,8 @@ class Stages:
     def _candidate(self, recipe: str, model: Named, options: dict[str, Any], layer: Layer) -> Named | None:
         """One of the models that may win with the options set anew; None where they do not fit it."""
         known = [option.name for option in catalog.options("model", model.name, self.check.plugins)]
+        if takes_init("model", catalog.target("model", model.name, self.check.plugins)):
+            known.append("init")
         if unknown := [key for key in options if key not in known]:
             for key in unknown:
                 what = f"option {{}} of {model.name}, a model of {recipe}"
@@ -151,6 +156,7 @@ class Stages:
             message = "best_of and an encoder from a run do not go together: give the model its name"
             self.check.add(layer.origin((BEST_OF,)), message)
             return None
+        options = {key: merged.options["init"] if key == "init" else options[key] for key in options}
         num_stages = _num_stages(model, options, self.check.plugins)
         for key in per_stage(model, self.check.plugins) & options.keys():
             value = options[key]
@@ -247,13 +253,25 @@ def stage_files(path: Path) -> list[Path]:
     except (OSError, ValueError, RecursionError):
         return []  # told where the file is read for its own sake
     variants = document.get("variants")
-    tables = [document, *(variants if isinstance(variants, list) else [])]
-    written = [table.get("model") for table in tables if isinstance(table, dict)]
-    models = [model for model in written if isinstance(model, dict)]
-    parts = [part for model in models for part in model.values() if isinstance(part, dict)]
-    names = [model.get(BEST_OF) for model in models] + [part.get(RUN) for part in parts]
-    files = [stage_file(path, name) for name in names if isinstance(name, str)]
+    tables = [document, document.get("sweep"), *(variants if isinstance(variants, list) else [])]
+    names = [name for table in tables if isinstance(table, dict) for name in _taken_from(table.get("model"))]
+    files = [stage_file(path, name) for name in names]
     return list(dict.fromkeys(file for file in files if file is not None))
+
+
+def _taken_from(written: Any) -> Iterator[str]:
+    """Every recipe named in a model: by `best_of`, in an encoder by `run`, or in lists of [sweep] of either."""
+    if isinstance(written, list):
+        for each in written:
+            yield from _taken_from(each)
+    elif isinstance(written, dict):
+        for key, value in written.items():
+            if key in (BEST_OF, RUN):
+                yield from (
+                    name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)
+                )
+            else:
+                yield from _taken_from(value)
 
 
 def _way(start: Path, end: Path, seen: frozenset[Path] = frozenset()) -> list[Path]:

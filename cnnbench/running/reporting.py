@@ -82,8 +82,12 @@ def report(
     stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
     subject = subject_of(directory, stages)
     analysed = [(name, list(analysis.analyse(subject))) for name, analysis in make_analyses(recipe)]
-    comparison = compare([directory])
-    claims = judge(comparison, plan["claims"], lambda metric: compare([directory], metric=metric))
+    comparison = compare([directory], data_dir=datasets.root)
+    claims = judge(
+        comparison,
+        plan["claims"],
+        lambda metric: compare([directory], metric=metric, data_dir=datasets.root),
+    )
     planned = {variant["name"]: variant["seeds"] for variant in plan["variants"]}
     checks = evaluate_checks(recipe.checks, subject, planned)
     path = write_report(

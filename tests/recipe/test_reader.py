@@ -336,6 +336,29 @@ def test_another_unit_for_all_variants_keeps_what_each_sets_in_it(write: Write) 
     assert elsewhere.model.options["widths"] != [4]
 
 
+def test_variants_that_differ_in_augmentation_keep_both(write: Write) -> None:
+    path = write(OWN.replace('"pizza"]}', '"pizza"], augment = ["VerticalFlip"]}'))
+    flipped, elsewhere = load_recipe(path, ["data=synthetic"]).variants
+    assert [each.name for each in flipped.data.augment] == ["HorizontalFlip"]
+    assert elsewhere.data.augment == []  # it has named a data set of its own
+    path = write(path.read_text().replace('{name = "digits", limit = 90}', "{limit = 90}"))
+    _, elsewhere = load_recipe(path, ["data=synthetic"]).variants
+    assert [each.name for each in elsewhere.data.augment] == ["VerticalFlip"]
+
+
+def test_what_another_encoder_can_have_stays(write: Write) -> None:
+    text = (
+        'data = {name = "lunar_synthetic"}\n'
+        'model = {name = "unet", widths = [4, 8], '
+        'encoder = {name = "resnet", widths = [4, 8], blocks = [1, 1]}}\n'
+        '[[variants]]\nname = "a"\nmodel.encoder.blocks = [2, 2]\n'
+        '[[variants]]\nname = "b"\nmodel.encoder.activation = "tanh"\n'
+    )
+    a, b = load_recipe(write(text), ["model.encoder.name=cnn"]).variants
+    assert (a.model.options["encoder"]["name"], b.model.options["encoder"]["activation"]) == ("cnn", "tanh")
+    assert "blocks" not in a.model.options["encoder"]
+
+
 def test_what_no_unit_can_have_is_a_mistake_with_another_one_too(write: Write) -> None:
     path = write(OWN.replace("blocks = [1, 1]", "blokcs = [1, 1]"))
     with pytest.raises(RecipeError) as error:

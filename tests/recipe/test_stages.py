@@ -173,6 +173,25 @@ def test_a_circle_of_several(write: Write) -> None:
     assert "in a circle: c → b → a → c" in said(path)
 
 
+def test_a_circle_through_a_sweep(write: Write) -> None:
+    swept = f'{DATA}[sweep]\nmodel.best_of = ["s/base", "s/b"]\n'
+    path = write(base=BASE, a=swept, b=swept.replace('s/b"', 's/a"'))
+    assert "in a circle: b → a → b" in said(path)
+    assert [file.stem for file in stage_files(path)] == ["base", "a"]
+    tables = f'{DATA}[sweep]\nmodel = ["mlp", {{best_of = "s/base"}}]\n'
+    assert [file.stem for file in stage_files(write(base=BASE, c=tables))] == ["base"]
+
+
+def test_a_winner_can_start_otherwise(write: Write) -> None:
+    path = write(base=BASE, next=NEXT.replace('"s/base"', '"s/base", init = "he"'))
+    (variant,) = load(path).variants
+    assert variant.best_of is not None
+    assert [model.options["init"]["scheme"] for model in variant.best_of.models] == ["he", "he"]
+    model, _ = with_options(candidates(load(path.with_name("base.toml")))[0], variant.best_of.options, [])
+    assert model.options["init"]["scheme"] == "he"
+    assert 'did you mean "he"' in said(path, "model.init=hee") or "'he'" in said(path, "model.init=hee")
+
+
 def test_a_circle_further_up_ends_too(write: Write) -> None:
     path = write(
         b=NEXT.replace("s/base", "s/c"), c=NEXT.replace("s/base", "s/b"), a=NEXT.replace("s/base", "s/b")
