@@ -8,7 +8,7 @@ with the number of values as norms do.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,15 @@ NUM_IMAGES = 8  # of a draw
 _TAG = 0x5167  # keeps these draws apart from those of training
 
 
+Between = Literal["relu", "nothing", "other"]
+
+
 @dataclass(frozen=True)
 class LayerSignal:
-    """One layer in one draw. "After" is where the next layer begins, or what the loss is taken of."""
+    """One layer in one draw. "After" is where the next layer begins, or what the loss is taken of.
+
+    `between` says what happens to the layer's output until there, as far as it is ReLU or nothing at all.
+    """
 
     name: str
     fans: Fans
@@ -42,6 +48,7 @@ class LayerSignal:
     input_gradient_rms: float
     after_gradient_rms: float
     gradient_norm: float  # of the weight, L2
+    between: Between
 
     @property
     def gradient_rms(self) -> float:
@@ -101,6 +108,8 @@ class _Watch:
         self.order: list[str] = []
         self.input_rms: list[float] = []
         self.num_uses: list[int] = []
+        self.between: list[Between] = []  # after each layer but the last
+        self.output = torch.empty(0)  # of the layer before
         self.gradients: dict[tuple[str, str], float] = {}
         self.result: Tensor | None = None
         self.handles: list[Any] = []
@@ -121,6 +130,8 @@ class _Watch:
     def _entering(self, name: str) -> Any:
         def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
             if self.result is None and name not in self.order:
+                if self.order:
+                    self.between.append(_between(self.output, args[0]))
                 self.order.append(name)
                 self.input_rms.append(_rms(args[0]))
                 self._note_gradient(args[0], name, "input")
@@ -131,6 +142,7 @@ class _Watch:
         def leave(_: nn.Module, __: Any, output: Tensor) -> None:
             if self.result is None and len(self.num_uses) < len(self.order):
                 self.num_uses.append(output.numel() // self.weights[name].shape[0])
+                self.output = output.detach().clone()
                 self._note_gradient(output, name, "error")
 
         return leave
@@ -162,6 +174,7 @@ def measure_signals(model: nn.Module, images: Tensor, output: str | None = None)
             used = {name: watch.weights[name] for name in watch.order}
             if not used:
                 raise CnnbenchError(f"no layer with weights comes before {output or 'the output'}")
+            between = [*watch.between, _between(watch.output, result)]
             loss = result.square().mean()
             found = torch.autograd.grad(loss, [result, inputs, *used.values()], allow_unused=True)
     finally:
@@ -188,9 +201,20 @@ def measure_signals(model: nn.Module, images: Tensor, output: str | None = None)
                 input_gradient_rms=watch.gradients.get((name, "input"), math.nan),
                 after_gradient_rms=after if last else watch.gradients.get((following, "input"), math.nan),
                 gradient_norm=gradient.norm().item(),
+                between=between[index],
             )
         )
     return measured
+
+
+def _between(output: Tensor, after: Tensor) -> Between:
+    """What makes the one of the other; flattened they may be."""
+    if output.numel() != after.numel() or len(output) != len(after):
+        return "other"
+    before, after = output.flatten(1), after.detach().flatten(1)
+    if torch.equal(before, after):
+        return "nothing"
+    return "relu" if torch.equal(before.clamp(min=0), after) else "other"
 
 
 def check_output(model: nn.Module, output: str | None) -> None:

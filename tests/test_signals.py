@@ -1,6 +1,7 @@
 """Signals and gradients of freshly initialized networks, against sums written out and He's predictions."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def test_two_linear_layers_by_hand() -> None:
     assert (first.backward_gain, last.backward_gain) == (2.0, 3.0)
     assert (first.error_rms, last.error_rms) == (18.0, 6.0)  # 2y · 3, 2y
     assert (first.alignment, last.alignment) == (1.0, 1.0)
+    assert (first.between, last.between) == ("nothing", "nothing")
 
 
 def test_against_autograd_written_out() -> None:
@@ -61,6 +63,28 @@ def test_against_autograd_written_out() -> None:
         assert product == pytest.approx(layer.gradient_rms, rel=1e-6)
     assert (signals[0].stride, signals[1].stride) == (2, 1)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "between"),
+    [
+        pytest.param(
+            {"name": "conv_stack", "widths": [4, 4], "global_pool": True},
+            ["relu", "other", "nothing"],
+            id="pooled for the head",
+        ),
+        pytest.param({"name": "mlp", "widths": [8]}, ["relu", "nothing"], id="flattened or not"),
+        pytest.param({"name": "mlp", "widths": [8], "activation": "tanh"}, ["other", "nothing"], id="tanh"),
+        pytest.param(
+            {"name": "resnet", "widths": [4], "blocks": [1]},
+            ["other"] * 3 + ["nothing"],
+            id="norms, shortcut",
+        ),
+    ],
+)
+def test_what_stands_between_layers(model: dict[str, Any], between: list[str]) -> None:
+    (layers,) = draw_signals(Named(**model), (3, 8, 8), 5, draws=1)
+    assert [layer.between for layer in layers] == between
 
 
 def test_he_keeps_the_forward_signal() -> None:

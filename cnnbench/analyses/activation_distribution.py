@@ -97,7 +97,13 @@ class ActivationDistribution(Analysis):
             title="Activations after global average pooling",
             caption=f"{what} Thin lines are seeds, the thick one is all seeds together; the scales are "
             f"the same "
-            "in all panels. The largest 0.5 % of the values are not in view." + left_out.note(),
+            "in all panels. The largest 0.5 % of the values are not in view."
+            + (
+                f" Of {len(found)} variants the first {MOST_DRAWN} are drawn."
+                if len(found) > len(drawn)
+                else ""
+            )
+            + left_out.note(),
             figure=_draw(drawn, styles, self.bins),
         )
         yield _table(found, what, left_out.note())
@@ -187,8 +193,11 @@ def _table(found: Mapping[str, Activations], what: str, note: str) -> Table:
             " Expected: the product over layers of the ratios of declared variances (He et al. 2015); it was "
             "tried out that the activations are proportional to each of these layers' weights."
             if expected
-            else " Nothing is expected of the ratio: either the weights are trained or not declared, or the "
-            "activations are not proportional to each layer's weights (biases, norms, other activations)."
+            else " Nothing is expected of the ratios: either the weights are trained or not declared, or the "
+            "activations are not proportional to each layer's weights (biases, norms, other activations), or "
+            "the variants have other layers."
+            if len(found) > 1
+            else ""
         )
         + note,
         columns=[

@@ -79,7 +79,9 @@ class Initialization(Analysis):
             caption="Of each layer's weights before training, the mean over seeds. Sampling error: one "
             "standard error of one seed's variance, sqrt(2 / (n − 1)) for n normal weights. Furthest seed: "
             "its deviation from the declared variance, in standard errors. Layers without a declared "
-            "variance start as the model itself draws them. " + _said_of(deviations) + left_out.note(),
+            "variance start as the model itself draws them, scaled where init says so. "
+            + _said_of(deviations)
+            + left_out.note(),
             columns=[
                 "variant", "layer", "weights", "fan in", "fan out", "declared", "drawn", "drawn / declared",
                 "sampling error (%)", "furthest seed (standard errors)",
@@ -91,7 +93,7 @@ class Initialization(Analysis):
 def _said_of(deviations: Sequence[float]) -> str:
     """How many layers of how many seeds are far off."""
     if not deviations:
-        return "No variant declares how its weights start (init), so there is nothing to hold them against."
+        return "No variant declares a variance (init), so there is nothing to hold what was drawn against."
     far = sum(abs(deviation) > FAR for deviation in deviations)
     return (
         f"Of {len(deviations)} drawn variances {far or 'none'} {'lies' if far == 1 else 'lie'} more than "

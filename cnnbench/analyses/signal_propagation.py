@@ -6,24 +6,19 @@ layer's output and the signal at its input. Its size per weight is therefore, ex
     RMS of the error x RMS of the signal x sqrt(number of summed products) x alignment,
 
 where the alignment, what is left, is 1 for products of independent signs. Signal and error change by a gain
-at each layer; for ReLU without biases its square is fan_in (forward) or fan_out / stride² (backward) times
-the variance of the weights, halved (He et al. 2015, section 2.2).
+at each layer; without biases its square is fan_in (forward) or fan_out / stride² (backward) times the
+variance of the weights, halved where ReLU follows (He et al. 2015, section 2.2).
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.capture import ACTIVATIONS
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
-from cnnbench.models import build_model
 from cnnbench.options import Count
 from cnnbench.signals import NUM_IMAGES, LayerSignal, draw_signals
 
@@ -64,7 +59,6 @@ class SignalPropagation(Analysis):
         """Yields gradients and gains by layer as pictures, an explanation of each variant, and a table."""
         left_out = LeftOut()
         found: dict[str, Draws] = {}
-        relu: dict[str, bool] = {}
         for name, runs in subject.variants().items():
             config = subject.config(runs[0])
             in_shape, num_classes = describe_dataset(config.data, subject.datasets.root, config.plugins)
@@ -79,8 +73,6 @@ class SignalPropagation(Analysis):
                 left_out.add(name, error)
                 continue
             found[name] = drawn
-            with torch.device("meta"):
-                relu[name] = _only_relu(build_model(config.model, in_shape, num_classes, config.plugins))
         styles = {name: plots.style_of(index) for index, name in enumerate(subject.variants())}
         what = f"the output of {self.output}" if self.output else "the model's output"
         how = (
@@ -115,18 +107,18 @@ class SignalPropagation(Analysis):
             "signal that a weight's gradient sums over images and places add up instead of cancelling out "
             "(1 where their signs are independent)." + left_out.note(),
             columns=["variant", "first / last, norm", "first / last, per weight", "why"],
-            rows=[_explained(name, drawn, relu[name]) for name, drawn in found.items()],
+            rows=[_explained(name, drawn) for name, drawn in found.items()],
         )
-        rows = [row for name, drawn in found.items() for row in _rows(name, drawn, relu[name])]
+        rows = [row for name, drawn in found.items() for row in _rows(name, drawn)]
         yield Table(
             name="signal_propagation",
             title="Signal and gradient by layer",
-            caption="Geometric means over draws. Predicted: gains of ReLU networks without biases, "
-            "sqrt(fan_in × variance / 2) forward and sqrt(fan_out × variance / 2) / stride backward; "
-            "zeros at the "
-            "borders, biases and errors that are aligned with the weights make the measured ones differ; "
-            "a dash "
-            "where other activations stand." + left_out.note(),
+            caption="Geometric means over draws. Predicted: gains of a layer without biases that ReLU "
+            "follows, sqrt(fan_in × variance / 2) forward and sqrt(fan_out × variance / 2) / stride "
+            "backward, without the half where nothing follows; zeros at the borders, biases and errors that "
+            "are aligned with the weights make the measured ones differ; a dash where anything else stands "
+            "between a layer and the next (another activation, a norm, pooling, a shortcut)."
+            + left_out.note(),
             columns=[
                 "variant", "layer", "fan in", "fan out", "weight variance", "forward gain", "predicted "
                 "forward",
@@ -134,11 +126,6 @@ class SignalPropagation(Analysis):
             ],
             rows=rows,
         )  # fmt: skip
-
-
-def _only_relu(model: nn.Module) -> bool:
-    found = [module for module in model.modules() if isinstance(module, ACTIVATIONS)]
-    return bool(found) and all(isinstance(module, nn.ReLU) for module in found)
 
 
 def mean_over(drawn: Draws, index: int, measure: Measure) -> float:
@@ -150,19 +137,23 @@ def mean_over(drawn: Draws, index: int, measure: Measure) -> float:
 
 
 def predicted_gains(layer: LayerSignal, variance: float) -> tuple[float, float]:
-    """Forward and backward gain of a ReLU layer without bias whose weights have this variance."""
-    forward = math.sqrt(layer.fans.fan_in * variance / 2)
-    return forward, math.sqrt(layer.fans.fan_out * variance / 2) / layer.stride
+    """Forward and backward gain of a layer without bias whose weights have this variance.
+
+    NaN where neither ReLU nor nothing stands between it and the next.
+    """
+    share = {"relu": 0.5, "nothing": 1.0, "other": math.nan}[layer.between]
+    forward = math.sqrt(layer.fans.fan_in * variance * share)
+    return forward, math.sqrt(layer.fans.fan_out * variance * share) / layer.stride
 
 
-def _explained(name: str, drawn: Draws, relu: bool) -> list[Cell]:
+def _explained(name: str, drawn: Draws) -> list[Cell]:
     norm, per_weight = (
         mean_over(drawn, 0, measure) / mean_over(drawn, -1, measure) for measure in GRADIENTS.values()
     )
-    return [name, f"{norm:.3g}", f"{per_weight:.3g}", explanation(drawn, relu)]
+    return [name, f"{norm:.3g}", f"{per_weight:.3g}", explanation(drawn)]
 
 
-def explanation(drawn: Draws, relu: bool) -> str:
+def explanation(drawn: Draws) -> str:
     """Why the first layer's gradient is smaller or larger than the last's, said from what was measured."""
     first, last = drawn[0][0].name, drawn[0][-1].name
     if len(drawn[0]) < 2:
@@ -183,17 +174,18 @@ def explanation(drawn: Draws, relu: bool) -> str:
     sentences = [
         f"the gradient norm of {first} is {ratio:.3g} times that of {last}: the product of the ratios of "
         f"{parts}",
-        f"most of it is {strongest}" + (f"; the other way round {_listed(against)}" if against else ""),
+        f"the largest part of it is {strongest}"
+        + (f"; the other way round {_listed(against)}" if against else ""),
         _course("the gradient on its way back", drawn, GAINS["backward gain"], range(1, len(drawn[0]))),
         _course("the signal on its way forward", drawn, GAINS["forward gain"], range(len(drawn[0]) - 1)),
     ]
-    if relu:
-        predicted = [
-            predicted_gains(layer, mean_over(drawn, index, lambda each: each.weight_variance))
-            for index, layer in enumerate(drawn[0])
-        ]
-        back = math.prod(backward for _, backward in predicted[1:])
-        forth = math.prod(forward for forward, _ in predicted[:-1])
+    predicted = [
+        predicted_gains(layer, mean_over(drawn, index, lambda each: each.weight_variance))
+        for index, layer in enumerate(drawn[0])
+    ]
+    back = math.prod(backward for _, backward in predicted[1:])
+    forth = math.prod(forward for forward, _ in predicted[:-1])
+    if math.isfinite(back) and math.isfinite(forth):
         sentences.append(
             f"the variance of the weights and their fans alone predict ×{back:.3g} back and ×{forth:.3g} "
             f"forward"
@@ -217,15 +209,15 @@ def _course(what: str, drawn: Draws, gain: Measure, places: range) -> str:
     return f"{what} {way}: ×{total:.3g} over {layers} (gains {listed})"
 
 
-def _rows(name: str, drawn: Draws, relu: bool) -> Iterator[list[Cell]]:
+def _rows(name: str, drawn: Draws) -> Iterator[list[Cell]]:
     for index, layer in enumerate(drawn[0]):
         variance = mean_over(drawn, index, lambda each: each.weight_variance)
         forward, backward = predicted_gains(layer, variance)
         cells: list[float] = [
             mean_over(drawn, index, lambda each: each.forward_gain),
-            forward if relu else math.nan,
+            forward,
             mean_over(drawn, index, lambda each: each.backward_gain),
-            backward if relu else math.nan,
+            backward,
             *(mean_over(drawn, index, measure) for measure in GRADIENTS.values()),
         ]
         yield [

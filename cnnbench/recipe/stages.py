@@ -260,7 +260,7 @@ def stage_files(path: Path) -> list[Path]:
 
 
 def _taken_from(written: Any) -> Iterator[str]:
-    """Every recipe named in a model: by `best_of`, in an encoder by `run`, or in lists of [sweep] of either."""
+    """The recipes that a model, or models in a list of [sweep], name: `best_of`, or `run` in an encoder."""
     if isinstance(written, list):
         for each in written:
             yield from _taken_from(each)

@@ -43,7 +43,7 @@ def test_the_table_of_declared_and_own_weights(model_run: Any, subject_from: Any
 
 def test_without_a_declaration_it_says_so(model_run: Any, subject_from: Any) -> None:
     (table,) = Initialization().analyse(subject_from([model_run("own", {"name": "mlp"})]))
-    assert "No variant declares how its weights start" in table.caption
+    assert "No variant declares a variance (init), so" in table.caption
 
 
 def test_a_formula_over_the_models_own_weights(model_run: Any, subject_from: Any) -> None:

@@ -1,5 +1,6 @@
 """The explanation follows the numbers: factors multiply to the ratio, words follow their signs."""
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -20,13 +21,13 @@ DATA = {"name": "synthetic", "num_images": 40, "height": 8, "width": 8}
 MODEL = {"name": "conv_stack", "widths": [8, 8, 8], "stride": [2, 1, 1]}
 
 
-def signal(name: str, **changes: float) -> LayerSignal:
+def signal(name: str, **changes: Any) -> LayerSignal:
     base = LayerSignal(
         name=name, fans=Fans(100, 200), stride=2, num_weights=100, num_uses=400, weight_variance=0.02,
         input_rms=1.0, after_rms=1.0, error_rms=0.5, input_gradient_rms=1.0, after_gradient_rms=1.0,
-        gradient_norm=100.0,
+        gradient_norm=100.0, between="relu",
     )  # fmt: skip
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
 def test_gains_and_alignment_by_hand() -> None:
@@ -36,6 +37,8 @@ def test_gains_and_alignment_by_hand() -> None:
     assert layer.alignment == 1  # 10 / (0.5 · 1 · sqrt(400))
     # sqrt(100 · 0.02 / 2) = 1 and sqrt(200 · 0.02 / 2) / 2
     assert predicted_gains(layer, 0.02) == pytest.approx((1.0, 2**0.5 / 2))
+    assert predicted_gains(signal("a", between="nothing"), 0.02) == pytest.approx((2**0.5, 1.0))
+    assert all(math.isnan(gain) for gain in predicted_gains(signal("a", between="other"), 0.02))
 
 
 def test_means_are_geometric() -> None:
@@ -47,12 +50,15 @@ def test_a_gradient_that_falls_on_its_way_back() -> None:
     """The error is 1/8 of the last layer's, the signal twice that there: the gradient 1/4 of it."""
     drawn = [
         [signal("one", error_rms=1 / 16, gradient_norm=25.0, input_rms=2.0, after_rms=1.0,
-        after_gradient_rms=4.0), signal("two", input_gradient_rms=1 / 4)],
+        after_gradient_rms=4.0, between="other"), signal("two", input_gradient_rms=1 / 4)],
     ]  # fmt: skip
-    text = explanation(drawn, relu=False)
+    text = explanation(drawn)
     assert "The gradient norm of one is 0.25 times that of two" in text
     assert "the error that arrives at its output (0.125), the signal at its input (2)" in text
-    assert "Most of it is the error that arrives at its output; the other way round works the signal" in text
+    assert (
+        "The largest part of it is the error that arrives at its output; the other way round works the signal"
+        in text
+    )
     assert "The gradient on its way back falls: ×0.25 over two to two (gains 0.25)" in text
     assert "The signal on its way forward falls: ×0.5 over one to one (gains 0.50)" in text
     assert "predict" not in text
@@ -63,9 +69,9 @@ def test_a_gradient_that_grows() -> None:
         [signal("one", input_rms=6.0, gradient_norm=600.0, after_rms=6.0),
          signal("two", input_gradient_rms=1.02)],
     ]  # fmt: skip
-    text = explanation(drawn, relu=True)
+    text = explanation(drawn)
     assert "one is 6 times that of two" in text
-    assert "Most of it is the signal at its input." in text
+    assert "The largest part of it is the signal at its input." in text
     assert "way back keeps about its size: ×1.02" in text
     assert "predict ×0.707 back and ×1 forward" in text
 
@@ -79,7 +85,7 @@ def test_a_gradient_that_grows() -> None:
     ],
 )
 def test_what_cannot_be_explained_is_said(drawn: Any, said: str) -> None:
-    assert said in explanation(drawn, relu=True)
+    assert said in explanation(drawn)
 
 
 def test_pictures_and_tables_of_runs(model_run: Any, subject_from: Any) -> None:
@@ -92,7 +98,7 @@ def test_pictures_and_tables_of_runs(model_run: Any, subject_from: Any) -> None:
     why, table = items[2], items[3]
     assert [row[0] for row in why.rows] == ["default", "he"]  # type: ignore[union-attr]
     for _, norm, _, text in why.rows:  # type: ignore[union-attr]
-        factors = re.findall(r"\(([\d.e+-]+)\)", str(text).partition("Most of it")[0])
+        factors = re.findall(r"\(([\d.e+-]+)\)", str(text).partition("The largest part")[0])
         product = 1.0
         for factor in factors:
             product *= float(factor)

@@ -236,7 +236,7 @@ def test_what_is_frozen_has_no_gradients_among_the_probes(all_run: Place) -> Non
 
 def test_all_is_reused_and_the_plan_says_what_is_built_on(all_run: Place) -> None:
     assert set(all_run.decisions().values()) == {"reuse"}
-    assert stale_stages(all_run.runs / "masks") == []
+    assert stale_stages(all_run.runs / "masks", Path("data")) == []
     comparison = compare([all_run.runs / "masks"])
     assert comparison.problems == []
     assert [row.num_seeds for row in comparison.rows] == [3, 3, 3]
@@ -272,7 +272,7 @@ def test_it_is_told_when_it_is_run(done: Place) -> None:
 
 def test_a_classifier_that_is_trained_again_makes_its_encoders_stale(done: Place) -> None:
     done.retrain_classifier()
-    assert stale_stages(done.runs / "masks") == [
+    assert stale_stages(done.runs / "masks", Path("data")) == [
         "stale: an encoder of these runs has the weights that plain had in classifier, where it has "
         "others now; run the recipe again"
     ]
@@ -287,7 +287,7 @@ def test_a_classifier_that_is_trained_again_makes_its_encoders_stale(done: Place
         f"stale: the runs in {done.runs / 'masks'} have an encoder with other weights than classifier has now"
     )
     assert any("its settings changed: encoder_weights.digest" in each for each in told)
-    assert stale_stages(done.runs / "masks") == []
+    assert stale_stages(done.runs / "masks", Path("data")) == []
     assert set(done.decisions().values()) == {"reuse"}
 
 
@@ -314,7 +314,7 @@ def test_a_changed_classifier_has_to_be_run_again_first(done: Place) -> None:
     changed = "classifier, which has changed since it was run (plain seed 0: its settings changed: "
     changed += "train.epochs 1 → 2)"
     assert changed in done.why_not()
-    assert stale_stages(done.runs / "masks") == [
+    assert stale_stages(done.runs / "masks", Path("data")) == [
         f"stale: an encoder of these runs has the weights that plain had in {changed}; run it first "
         f"(cnnbench recipe {done.file('classifier')} --only plain --runs {done.runs}), or give --with-stages"
     ]
@@ -322,7 +322,7 @@ def test_a_changed_classifier_has_to_be_run_again_first(done: Place) -> None:
 
 def test_what_is_no_longer_there_is_said(done: Place) -> None:
     done.file("classifier").unlink()
-    (sentence,) = stale_stages(done.runs / "masks")
+    (sentence,) = stale_stages(done.runs / "masks", Path("data"))
     assert sentence.startswith(
         "whether plain is still the same in classifier, on which these runs were built"
     )

@@ -243,14 +243,14 @@ def test_a_changed_recipe_makes_what_is_built_on_it_stale(done: Place) -> None:
 def test_a_winner_is_found_without_its_weights(done: Place) -> None:
     for path in done.runs.glob("base/*/*/best.safetensors"):
         path.unlink()
-    assert stale_stages(done.runs / "next") == []
+    assert stale_stages(done.runs / "next", Path("data")) == []
     winner = find_winner(done.file("base"), Path("data"), done.runs)
     assert winner.variant == "small"
 
 
 def test_what_changes_no_run_makes_nothing_stale(done: Place) -> None:
     done.change("base", "analyses = []", 'title = "Another"\nanalyses = ["learning_curves"]')
-    assert stale_stages(done.runs / "next") == []
+    assert stale_stages(done.runs / "next", Path("data")) == []
 
 
 def test_another_winner_makes_what_was_built_on_the_old_one_stale(done: Place) -> None:
@@ -299,7 +299,7 @@ def test_quick_is_built_on_quick(done: Place) -> None:
     assert winner is not None
     assert winner.recipe == "base+quick"
     done.run("next", quick=True)
-    assert stale_stages(done.runs / "next+quick") == []
+    assert stale_stages(done.runs / "next+quick", Path("data")) == []
 
 
 def test_as_many_seeds_suffice_as_are_asked_for(place: Place) -> None:
@@ -311,7 +311,7 @@ def test_as_many_seeds_suffice_as_are_asked_for(place: Place) -> None:
     assert {each.num_seeds for each in winner.contenders} == {1}
     place.run("next", seeds=1)
     assert place.solved("last", seeds=1).variants[0].winner is not None
-    assert stale_stages(place.runs / "next") == []
+    assert stale_stages(place.runs / "next", Path("data")) == []
     place.run("base")  # with all there are, they all count
     winner = place.solved("next", seeds=1).variants[0].winner
     assert winner is not None
