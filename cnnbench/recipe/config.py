@@ -140,7 +140,7 @@ class TrainConfig(_Config):
 
 
 class Limits(_Config):
-    """Caps checked before training: trainable parameters, multiply-adds per image, channels of any layer."""
+    """Caps checked before training: parameters, multiply-adds per image, channels of any layer."""
 
     max_params: Count | None = None
     max_macs: Count | None = None
