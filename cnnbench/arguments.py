@@ -118,7 +118,8 @@ WithStages = Annotated[
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="A reduced form: 2 epochs, 2,000 images, one seed.")]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Ends with exit code 3 unless every check that the recipe declares holds.")
+    bool,
+    typer.Option("--strict", help="Ends with exit code 3 unless every check that the recipe declares holds."),
 ]
 RunPath = Annotated[
     Path,
