@@ -121,7 +121,7 @@ metric = "train_seconds"
 text = "Nobody measures this of classes."
 better = ["small"]
 than = ["large"]
-metric = "test_iou"
+metric = "val_iou"
 """
 
 

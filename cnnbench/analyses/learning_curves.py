@@ -142,7 +142,7 @@ def _zooms(lines: Sequence[_Lines]) -> bool:
 
 def _key(lines: Sequence[_Lines]) -> str:
     train = "dashed: train    " if any(line.train.epochs for line in lines) else ""
-    words = f"solid: validation    {train}ring: best epoch"
+    words = f"solid: validation    {train}ring: highest mean"
     return words + ("    cross: diverged" if any(line.diverged for line in lines) else "")
 
 

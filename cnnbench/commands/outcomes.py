@@ -1,6 +1,7 @@
 """What came of running or reporting a recipe: on the screen, and as an exit code."""
 
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,12 @@ def exit_unless_done(recipes: "list[Recipe]", outcomes: "list[Reported]") -> Non
 def exit_unless_checks_hold(outcomes: "list[Reported]") -> None:
     """Ends with CHECK_FAILED where a declared check does not hold, or could not be evaluated."""
     checks = [check for outcome in outcomes for check in outcome.checks]
-    failed = [check for check in checks if not check.holds]
-    if failed:
-        console.say(f"--strict: {len(failed)} of {len(checks)} checks do not hold", "red")
+    numbers = Counter(check.verdict for check in checks if not check.holds)
+    if numbers:
+        what = {"fails": "fails", "undecided": "is undecided", "not evaluated": "could not be evaluated"}
+        many = {"fails": "fail", "undecided": "are undecided", "not evaluated": "could not be evaluated"}
+        said = [f"{number} {(what if number == 1 else many)[verdict]}" for verdict, number in numbers.items()]
+        console.say(f"--strict: of {len(checks)} check{'s' * (len(checks) > 1)} {', '.join(said)}", "red")
         raise typer.Exit(CHECK_FAILED)
 
 

@@ -193,6 +193,12 @@ class Checker:
         if checked is None or misplaced or init is None or None in encoders.values():
             return None
         filled = checked.model_dump(mode="json", exclude_unset=catalog.is_foreign(target))
+        if init and (key := next((key for key in ("pretrained", "weights") if filled.get(key)), None)):
+            message = (
+                f"init says how random weights start, and those of {key} take their place: leave one out"
+            )
+            self.add(layer.origin(("init",)), message, on_key=True)
+            return None
         unreadable = {o.name for o in catalog.signature(target) if not o.readable} - given.keys()
         filled = {key: item for key, item in filled.items() if key not in unreadable}
         return Named(name=str(name), **{**filled, **encoders}, **init)

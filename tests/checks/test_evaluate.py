@@ -225,7 +225,7 @@ def test_the_exit_code(
     assert (ended.value.code or 0) == code
     captured = capsys.readouterr()
     assert f"the text ({expression})" in captured.out
-    assert ("1 of 1 checks do not hold" in captured.err) is (code == 3)
+    assert ("--strict: of 1 check 1 fails" in captured.err) is (code == 3)
 
 
 def test_the_worst_counts() -> None:

@@ -359,6 +359,16 @@ def test_what_another_encoder_can_have_stays(write: Write) -> None:
     assert "blocks" not in a.model.options["encoder"]
 
 
+@pytest.mark.parametrize("option", ["pretrained = true", 'weights = "a.pth"'])
+def test_weights_that_are_loaded_do_not_start_otherwise(write: Write, option: str) -> None:
+    model = f'{{name = "timm/resnet18", init = "he", {option}}}'
+    path = write(f"{DATA}{ONE_VARIANT}".replace('"mlp"', model))
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path)
+    key = option.partition(" ")[0]
+    assert f"init says how random weights start, and those of {key} take their place" in str(error.value)
+
+
 def test_what_no_unit_can_have_is_a_mistake_with_another_one_too(write: Write) -> None:
     path = write(OWN.replace("blocks = [1, 1]", "blokcs = [1, 1]"))
     with pytest.raises(RecipeError) as error:
