@@ -52,12 +52,12 @@ QUANTITIES: dict[str, Known] = {
 }
 
 
-OF_TEST = {name for name in _METRICS if name.startswith("test_")}
+TEST_METRICS = {name for name in _METRICS if name.startswith("test_")}
 LEFT_ALONE = "{} is of the test images, which a recipe that is judged on val leaves alone: take validation's"
 
 
 def read_checks(
-    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn = "test"
+    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn
 ) -> list[Check]:
     """The checks of [[checks]]; what is wrong with one is noted, and it is left out.
 
@@ -112,7 +112,7 @@ def _check(
     try:
         expression = read_expression(declared.expression)
         for quantity in expression.quantities():
-            if judged_on == "val" and quantity.name in OF_TEST:
+            if judged_on == "val" and quantity.name in TEST_METRICS:
                 raise ExpressionError(LEFT_ALONE.format(quantity.name), quantity.start, quantity.end)
     except ExpressionError as error:
         check.add_in_text(where, declared.expression, error)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnbench.recipe.checking import Checker
-from cnnbench.recipe.checks import LEFT_ALONE, OF_TEST, QUANTITIES
+from cnnbench.recipe.checks import LEFT_ALONE, QUANTITIES, TEST_METRICS
 from cnnbench.recipe.config import Claim, JudgedOn
 from cnnbench.recipe.merging import Layer, written
 from cnnbench.recipe.mistakes import found
@@ -13,7 +13,7 @@ METRICS = [name for name, known in QUANTITIES.items() if known.source == "run"] 
 
 
 def check_claims(
-    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn = "test"
+    check: Checker, entries: Any, variants: Sequence[str] | None, judged_on: JudgedOn
 ) -> list[Claim]:
     """The claims of [[claims]]; what is wrong with one is noted, and it is left out.
 
@@ -38,7 +38,7 @@ def _claim(
         return None
     if claim.metric is not None and claim.metric not in METRICS:
         check.unknown(layer.origin(("metric",)), claim.metric, "metric {}", METRICS)
-    elif claim.metric is not None and judged_on == "val" and claim.metric in OF_TEST:
+    elif judged_on == "val" and claim.metric in TEST_METRICS:
         check.add(layer.origin(("metric",)), LEFT_ALONE.format(claim.metric))
     for key, names in (
         ("better", claim.better), ("than", claim.than), ("by_more_than", claim.by_more_than or ()),

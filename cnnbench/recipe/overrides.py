@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli
 
-from cnnbench.recipe.merging import Layer, merge, written
+from cnnbench.recipe.merging import Layer, merge, names_unit, part, written
 from cnnbench.recipe.mistakes import Mistake, RecipeError
 from cnnbench.recipe.toml_positions import Mark
 
@@ -30,6 +30,11 @@ class Override:
         start = len(self.text) - len(self.text.partition("=")[2].lstrip()) if on_value else 0
         width = len(self.text) - start if on_value else len(self.key)
         return Mark(0, start + 1, max(1, width), self.text)
+
+    def can_be_set(self, section: str, parts: Sequence[str]) -> bool:
+        """Whether it sets a key, or as a whole section a table, or the name of a data set or model."""
+        named = section in ("data", "model") and isinstance(self.value, str)
+        return bool(parts) or isinstance(self.value, dict) or named
 
     def layer(self, section: str, parts: Sequence[str]) -> Layer:
         """What it sets in a section, as a layer over the others."""
@@ -65,6 +70,20 @@ def _value(text: str) -> Any:
 
 def apply(layer: Layer, override: Override, parts: Sequence[str]) -> Layer:
     return merge(layer, override.layer(layer.section, parts))
+
+
+def with_units(shared: Layer, asked: Sequence[tuple[Override, Sequence[str]]], own: Sequence[Any]) -> Layer:
+    """What variants have in common, with the units asked for: what they set themselves belongs to these.
+
+    `asked` are overrides of this section for all variants, with their keys in it; `own` is what variants write
+    of it. Where they differ in augmentation, that of those without one of their own stays too.
+    """
+    for override, parts in asked:
+        if override.can_be_set(shared.section, parts) and names_unit(override.layer(shared.section, parts)):
+            before, shared = shared, apply(shared, override, parts)
+            if any("augment" in table for table in own if isinstance(table, dict)):
+                shared = merge(shared, part(before, "augment"))
+    return shared
 
 
 def directory_suffix(overrides: Sequence[Override], quick: bool) -> str:

@@ -25,20 +25,10 @@ from cnnbench.recipe.encoders import check_unfreezing
 from cnnbench.recipe.entries import Entries, Entry, read_entries
 from cnnbench.recipe.file import parse, read_text, recipe_name
 from cnnbench.recipe.matches import Asked, check_matches
-from cnnbench.recipe.merging import (
-    BEST_OF,
-    Layer,
-    crossed,
-    merge,
-    names_unit,
-    part,
-    taken_back,
-    what_fits,
-    written,
-)
+from cnnbench.recipe.merging import BEST_OF, Layer, crossed, taken_back, what_fits, written
 from cnnbench.recipe.mistakes import RecipeError, choices, found, nearest
 from cnnbench.recipe.narrowing import narrowed, quickened
-from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides
+from cnnbench.recipe.overrides import Override, apply, directory_suffix, parse_overrides, with_units
 from cnnbench.recipe.stages import Stages, stage_file
 from cnnbench.recipe.toml_positions import TomlPositions
 
@@ -268,7 +258,18 @@ class _Reader:
         if BEST_OF not in shared["model"].values:
             check.model(shared["model"], partial=True)
         check.limits(shared["limits"])
-        bases = {section: self._base(layer, overrides) for section, layer in shared.items()}
+        bases = {
+            section: with_units(
+                layer,
+                [
+                    (override, parts)
+                    for override, of, first, parts in overrides
+                    if of is None and first == section
+                ],
+                [entry.table.get(section) for entry in self.entries.entries],
+            )
+            for section, layer in shared.items()
+        }
         fitting: dict[int, bool] = {}  # of each override: does any variant have its key?
         known: dict[int, list[str]] = {}
         matched: list[Asked] = []
@@ -320,19 +321,6 @@ class _Reader:
                 )
         return variants
 
-    def _base(self, shared: Layer, overrides: list[tuple[Override, str | None, str, list[str]]]) -> Layer:
-        """What variants have in common, with the units asked for, to which belongs what a variant sets."""
-        for override, variant, section, parts in overrides:
-            if variant is not None or section != shared.section or not _can_be_set(override, section, parts):
-                continue
-            if names_unit(override.layer(section, parts)):
-                before, shared = shared, apply(shared, override, parts)
-                own = [entry.table.get(section) for entry in self.entries.entries]
-                if any("augment" in each for each in own if isinstance(each, dict)):
-                    # where variants differ in it, those without an own one keep the others' opposite
-                    shared = merge(shared, part(before, "augment"))
-        return shared
-
     def _set(
         self,
         layers: dict[str, Layer],
@@ -348,7 +336,7 @@ class _Reader:
         fits = keys is None or parts[-1] in keys
         fitting[override.number] = fitting.get(override.number, False) or fits
         known.setdefault(override.number, []).extend(keys or [])
-        if not _can_be_set(override, section, parts):
+        if not override.can_be_set(section, parts):
             self.check.add((override.number,), f"expected a table, found {found(override.value)}")
         elif fits:
             before, layers[section] = layers[section], apply(layers[section], override, parts)
@@ -360,11 +348,6 @@ class _Reader:
                         f"{key} is what [sweep] varies and variants are called after: set sweep.{key}=[...]",
                         on_key=True,
                     )
-
-
-def _can_be_set(override: Override, section: str, parts: list[str]) -> bool:
-    named = section in ("data", "model") and isinstance(override.value, str)
-    return bool(parts) or isinstance(override.value, dict) or named
 
 
 def _is_matched(entry: dict[str, Any], layers: dict[str, Layer]) -> bool:
