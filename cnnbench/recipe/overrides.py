@@ -39,8 +39,8 @@ class Override:
     def layer(self, section: str, parts: Sequence[str]) -> Layer:
         """What it sets in a section, as a layer over the others."""
         value = self.value
-        for part in reversed(parts):
-            value = {part: value}
+        for key in reversed(parts):
+            value = {key: value}
         return written(section, value, (self.number,), at_once=True)
 
 
@@ -75,7 +75,7 @@ def apply(layer: Layer, override: Override, parts: Sequence[str]) -> Layer:
 def with_units(shared: Layer, asked: Sequence[tuple[Override, Sequence[str]]], own: Sequence[Any]) -> Layer:
     """What variants have in common, with the units asked for: what they set themselves belongs to these.
 
-    `asked` are overrides of this section for all variants, with their keys in it; `own` is what variants write
+    `asked` are overrides of this section for all variants, with their keys in it; `own` what variants write
     of it. Where they differ in augmentation, that of those without one of their own stays too.
     """
     for override, parts in asked:
