@@ -17,7 +17,7 @@ FLOORS = (
     "measures settings",
     "models data metrics statistics paired_tests precision memory threads muon optimizers schedules",
     "tasks features seeds_needed",
-    "probes signals evaluation training together inference runs decisions matching trained",
+    "probes signals evaluation training together inference runs course decisions matching trained",
     "analyses comparison console checks",
     "job joint_job report publish plan running bench prediction live",
     "arguments interrupts progress views listing commands cli __init__ __main__",
@@ -34,6 +34,7 @@ BESIDE = {
     "training": "evaluation probes",
     "together": "training",
     "decisions": "runs",
+    "course": "runs",
     "signals": "probes",
     "trained": "runs",
     "console": "analyses.base",
@@ -50,7 +51,7 @@ UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
     "measures settings statistics paired_tests seeds_needed "
-    "runs decisions matching comparison console report publish running arguments interrupts "
+    "runs course decisions matching comparison console report publish running arguments interrupts "
     "listing views commands cli __init__ __main__"
 )
 LIGHT_ROOMS = {*FLOORS[0].split(), *LIGHT_ROOMS.split()} - {"seeds"}

@@ -13,6 +13,7 @@ from cnnbench import catalog, cli
 from cnnbench.commands import outcomes
 from cnnbench.plan import describe_plan
 from cnnbench.recipe import DataConfig, Limits, TrainConfig, load_recipe
+from cnnbench.recipe.checks import QUANTITIES
 from cnnbench.recipe.reader import DEFAULT_ANALYSES, RECIPE_KEYS, VARIANT_KEYS
 from cnnbench.recipe.sweep import SWEEP_KEYS
 from cnnbench.running import run_recipe
@@ -230,6 +231,16 @@ def test_options_in_the_readme_are_ones_of_the_command() -> None:
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = {word for code in CODE for word in re.findall(r"(?<!\S)--[a-z-]+", code)}
     assert sorted(named - known - {"--help"}) == []
+
+
+def test_every_quantity_that_can_be_claimed_or_checked_is_in_the_readme() -> None:
+    rows = re.search(r"^\| quantity \|.*?\n\n(.*?)$", PROSE, re.MULTILINE | re.DOTALL)
+    assert rows is not None
+    text = rows.group()
+    for name, known in QUANTITIES.items():
+        split, _, measure = name.partition("_")
+        here = f"`{name}`" in text or (split in ("val", "train") and f"`test_{measure}`" in text)
+        assert here or (known.of_layer and f"`{name}`" in PROSE), name
 
 
 def test_exit_codes() -> None:

@@ -11,12 +11,13 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score
 
 from cnnbench.analyses.base import Subject
-from cnnbench.analyses.curves import MASKS_NOTE, values_by_epoch
+from cnnbench.analyses.curves import MASKS_NOTE
 from cnnbench.analyses.learning_curves import LearningCurves
 from cnnbench.analyses.overfitting import Overfitting
 from cnnbench.comparison import compare
 from cnnbench.comparison.formats import to_csv, to_rows
 from cnnbench.comparison.sentences import conclusions
+from cnnbench.course import values_by_epoch
 from cnnbench.data.datasets import Datasets
 from cnnbench.errors import CnnbenchError
 from cnnbench.plan import describe_plan

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.options import Band
-from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,21 +51,6 @@ def curve_of(seeds: Sequence[Mapping[int, float]], band: Band = "range", *, to_l
         low.append(min(values) if band == "range" else center - half)
         high.append(max(values) if band == "range" else center + half)
     return Curve(epochs, mean, low, high, len(ends), is_cut=not to_last and len({*ends}) > 1)
-
-
-def values_by_epoch(run: Run, column: str, scale: float = 1.0) -> dict[int, float]:
-    """The finite values of a column of the run's history, times `scale`, by epoch.
-
-    What train found of masks counts only where the row says at which threshold, which validation's then was
-    too: earlier runs took one half.
-    """
-    of_train = column.startswith("train_") and column != "train_loss"
-    rows = (
-        (row["epoch"], row.get(column))
-        for row in run.history()
-        if not (of_train and "val_iou" in row and "threshold" not in row)
-    )
-    return {epoch: scale * value for epoch, value in rows if value is not None and math.isfinite(value)}
 
 
 def draw_curve(axes: "Axes", curve: Curve, style: plots.Style) -> None:

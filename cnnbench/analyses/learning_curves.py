@@ -15,8 +15,8 @@ from cnnbench.analyses.curves import (
     NO_TRAIN_REASON,
     Curve,
     curve_of,
-    values_by_epoch,
 )
+from cnnbench.course import values_by_epoch
 from cnnbench.options import Band
 
 if TYPE_CHECKING:

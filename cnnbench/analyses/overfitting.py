@@ -16,9 +16,9 @@ from cnnbench.analyses.curves import (
     Curve,
     curve_of,
     draw_curve,
-    values_by_epoch,
 )
 from cnnbench.analyses.rise import MIN_RISE, rise_of
+from cnnbench.course import values_by_epoch
 from cnnbench.options import Band
 from cnnbench.runs import Run
 

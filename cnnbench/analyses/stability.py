@@ -1,73 +1,17 @@
-"""Stability of training: how much validation accuracy jumps from one epoch to the next.
-
-A change is that of validation accuracy into an epoch of the second half of training: with E epochs, into
-epochs e > E/2. Progress that grows or fades steadily is no instability; how far the changes scatter about it
-is: the roughness of a run is their residual standard deviation about the straight line through them (least
-squares, over the epochs; n - 2 degrees of freedom).
-"""
+"""Stability of training: how much validation accuracy jumps from epoch to epoch (see `cnnbench.course`)."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Figure, Subject, Table
-from cnnbench.analyses.curves import values_by_epoch
+from cnnbench.course import Jumps, stability_of, values_by_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
-
-MIN_CHANGES = 3  # two are always on a line: at least 5 epochs are needed
-
-
-@dataclass(frozen=True)
-class Jumps:
-    """The changes of one run, in the unit of the accuracies that were given."""
-
-    changes: list[float]  # MIN_CHANGES or more
-    epochs: list[int]  # into which they lead
-
-    @property
-    def progress(self) -> float:
-        """The mean change: what an epoch brought."""
-        return _mean(self.changes)
-
-    @property
-    def roughness(self) -> float:
-        """How far the changes scatter about their line: 0 where each epoch brought as much more or less."""
-        middle = _mean(self.epochs)
-        across = math.fsum((epoch - middle) ** 2 for epoch in self.epochs)
-        pairs = list(zip(self.epochs, self.changes, strict=True))
-        slope = math.fsum((epoch - middle) * change for epoch, change in pairs) / across
-        squares = math.fsum(
-            (change - self.progress - slope * (epoch - middle)) ** 2 for epoch, change in pairs
-        )
-        return math.sqrt(squares / (len(self.changes) - 2))
-
-    @property
-    def num_drops(self) -> int:
-        """How often accuracy fell."""
-        return sum(change < 0 for change in self.changes)
-
-    @property
-    def largest_drop(self) -> float:
-        """By how much it fell at most; 0 where it never fell."""
-        return max(0.0, -min(self.changes))
-
-
-def stability_of(accuracies: Mapping[int, float]) -> Jumps | None:
-    """The jumps of one run from its validation accuracy by epoch, or None where there are too few epochs.
-
-    An epoch that is missing takes the change into it and out of it along.
-    """
-    last = max(accuracies, default=0)
-    epochs = [
-        epoch for epoch in range(last // 2 + 1, last + 1) if epoch in accuracies and epoch - 1 in accuracies
-    ]
-    changes = [accuracies[epoch] - accuracies[epoch - 1] for epoch in epochs]
-    return Jumps(changes, epochs) if len(changes) >= MIN_CHANGES else None
 
 
 def spread_over_seeds(seeds: Sequence[Mapping[int, float]]) -> float | None:
@@ -87,10 +31,6 @@ def spread_over_seeds(seeds: Sequence[Mapping[int, float]]) -> float | None:
     return math.fsum(spreads) / len(spreads) if spreads else None
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 class Stability(Analysis):
     """Which variants train smoothly, and which jump about."""
 
@@ -108,11 +48,11 @@ class Stability(Analysis):
                 [
                     name,
                     len(runs),
-                    round(_mean([run.roughness for run in measured]), 2) if measured else None,
-                    round(_mean([run.progress for run in measured]), 2) if measured else None,
+                    round(fmean([run.roughness for run in measured]), 2) if measured else None,
+                    round(fmean([run.progress for run in measured]), 2) if measured else None,
                     round(max(run.largest_drop for run in measured), 2) if measured else None,
-                    round(_mean([run.num_drops for run in measured]), 1) if measured else None,
-                    round(_mean([len(run.changes) for run in measured]), 1) if measured else None,
+                    round(fmean([run.num_drops for run in measured]), 1) if measured else None,
+                    round(fmean([len(run.changes) for run in measured]), 1) if measured else None,
                     round(spread, 2) if spread is not None else None,
                 ]
             )
@@ -158,8 +98,8 @@ def _draw(jumps: Mapping[str, Sequence[Jumps]], word: str) -> "MplFigure":
         if not runs:
             axes.text(0, index, " too few epochs", fontsize=plots.SMALL_SIZE, color=plots.MUTED, va="center")
             continue
-        middle = _mean([run.progress for run in runs])
-        half = _mean([run.roughness for run in runs])
+        middle = fmean([run.progress for run in runs])
+        half = fmean([run.roughness for run in runs])
         axes.barh(index, 2 * half, left=middle - half, height=0.62, color=style.color, alpha=0.18, zorder=2)
         for end in (middle - half, middle + half):
             axes.plot([end, end], [index - 0.31, index + 0.31], color=style.color, linewidth=1.8, zorder=3)

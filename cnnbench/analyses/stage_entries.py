@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Subject
-from cnnbench.analyses.curves import values_by_epoch
 from cnnbench.analyses.rise import rise_of
+from cnnbench.course import values_by_epoch
 from cnnbench.paired_tests import PairedTest, compare_predictions
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.runs import DamagedError, Run

@@ -13,7 +13,7 @@ from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import result_of
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
-from cnnbench.analyses.curves import values_by_epoch
+from cnnbench.course import values_by_epoch
 from cnnbench.options import Shares
 from cnnbench.runs import Run
 

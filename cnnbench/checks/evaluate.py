@@ -7,6 +7,7 @@ from statistics import median
 from cnnbench.analyses.base import Subject
 from cnnbench.checks.anatomy import Anatomy, dissect
 from cnnbench.checks.results import CheckResult, Verdict, worst
+from cnnbench.course import numbers_of
 from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.expressions import EvaluationError, Expression, Quantity
@@ -115,11 +116,12 @@ class _Evaluator:
 
     def _of_run(self, run: Run, anatomy: Anatomy) -> Callable[[Quantity], float]:
         result = run.result() or {}
+        course = numbers_of(run, result) if result.get("status") == "complete" else {}
 
         def lookup(quantity: Quantity) -> float:
             source = QUANTITIES[quantity.name].source
             if not QUANTITIES[quantity.name].of_layer:
-                value = {**result, **(result.get("metrics") or {})}.get(quantity.name)
+                value = {**result, **(result.get("metrics") or {}), **course}.get(quantity.name)
                 if value is None:
                     why = f": {result['message']}" if result.get("message") else ""
                     raise EvaluationError(f"the run has no {quantity.name}{why}")

@@ -1,6 +1,5 @@
 """Finished runs of recipes -> one table with uncertainty: tests each pair of variants."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +14,7 @@ from cnnbench.comparison.measurements import (
     VariantMeasurements,
     read_planned,
 )
-from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
+from cnnbench.comparison.quantities import AREA, KNOWN, MORE, Quantity
 from cnnbench.paired_tests import (
     PairedTest,
     Scored,
@@ -25,7 +24,7 @@ from cnnbench.paired_tests import (
     compare_predictions,
 )
 from cnnbench.settings import choice_of_images
-from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, holm, image_interval, mean_interval
+from cnnbench.statistics import Estimate, binomial_interval, holm, image_interval, mean_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,6 +88,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         peak_memory_mib=middle("peak_memory_mib"),
         best_epoch=median_low(epochs) if epochs else None,
         devices=frozenset(run.device for run in variant.measurements),
+        lengths=frozenset(int(epochs) for epochs in variant.values("epochs")),
         complete=len(variant.measurements) == len(variant.seeds),
         ended=len(variant.measurements) + len(variant.diverged) == len(variant.seeds),
         problems=tuple(variant.problems),
@@ -105,6 +105,12 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
     )
 
 
+def _compare(quantity: Quantity, variants: Sequence[VariantMeasurements]) -> bool:
+    """Whether values of the quantity can be held against each other: areas, of trainings of one length."""
+    lengths = {epochs for variant in variants for epochs in variant.values("epochs")}
+    return quantity.name != AREA or len(lengths) <= 1
+
+
 def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | None:
     """Over seeds where there are several; of one seed over images, where predictions are stored."""
     values = variant.values(quantity.name)
@@ -115,9 +121,7 @@ def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | No
         if scores.dtype == bool:
             return binomial_interval(int(scores.sum()), len(scores))
         return image_interval(scores)
-    if quantity.is_proportion:
-        return mean_interval(values, within=PROPORTION)
-    return mean_interval(values, within=(0.0 if quantity.is_cost else -math.inf, math.inf))
+    return mean_interval(values, within=quantity.bounds)
 
 
 def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], list[str]]:
@@ -127,10 +131,15 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
     tested = []
     problems: list[str] = []
     if quantity.split is None:
-        values = {variant.name: variant.values(quantity.name) for variant in recipe.variants}
-        for a, b in combinations((name for name in values if values[name]), 2):
-            if max(len(values[a]), len(values[b])) > 1:
-                tested.append((a, b, compare_means(values[a], values[b])))
+        known = [variant for variant in recipe.variants if variant.values(quantity.name)]
+        if not _compare(quantity, known):
+            problems.append(
+                "not all runs were trained for as many epochs, so only variants of one length are tested"
+            )
+        for one, other in combinations(known, 2):
+            values = one.values(quantity.name), other.values(quantity.name)
+            if max(map(len, values)) > 1 and _compare(quantity, (one, other)):
+                tested.append((one.name, other.name, compare_means(*values)))
     else:
         fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
         groups, problems = _same_images(recipe, quantity.name, quantity.split)
@@ -160,7 +169,10 @@ def _gains(recipe: RecipeMeasurements, quantity: Quantity) -> list[Gain]:
 
 def _test_of_gains(recipe: RecipeMeasurements, quantity: Quantity, four: Four) -> PairedTest | None:
     if quantity.split is None:
-        found = {variant.name: variant.values(quantity.name) for variant in recipe.variants}
+        among = [variant for variant in recipe.variants if variant.name in four]
+        if not _compare(quantity, among):
+            return None
+        found = {variant.name: variant.values(quantity.name) for variant in among}
         a, b, c, d = (found.get(name, []) for name in four)
         return compare_gains_of_means((a, b), (c, d)) if a and b and c and d else None
     fixed = {variant.name: variant.is_fixed for variant in recipe.variants}

@@ -8,13 +8,14 @@ from cnnbench.comparison.comparison import (
     INCOMPARABLE,
     Comparison,
     Four,
+    of_one_length,
     on_one_device,
     times_compare,
 )
 from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
 from cnnbench.comparison.outlook import images_of, to_tell
-from cnnbench.comparison.quantities import written, written_interval, written_p
+from cnnbench.comparison.quantities import AREA, written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.paired_tests import PairedTest
 from cnnbench.statistics import SIGNIFICANT
@@ -111,6 +112,9 @@ def _judge(
     if comparison.metric.name == MEMORY and not on_one_device(rows):
         why = "several machines, or seeds that were one model on one of them"
         return Judgement(text, "not tested", [f"memory of these runs does not compare ({why})"])
+    if comparison.metric.name == AREA and not of_one_length(rows):
+        why = "they were not trained for as many epochs"
+        return Judgement(text, "not tested", [f"areas under the curves of these runs do not compare ({why})"])
     evidence, gains, losses, missing = [], 0, 0, 0
     for one in better:
         for other in than:
@@ -189,7 +193,9 @@ def _written(
     sign = "+" if test.difference > 0 else "−" if test.difference < 0 else ""
     interval = written_interval(metric, test.low, test.high).replace("-", "−")
     seeds = "; one seed each, so the luck of training is not counted" if single else ""
-    unit = "points" if metric.is_proportion else f"{metric.unit} of {metric.label}".lstrip()
+    unit = "points" if metric.is_proportion else str(metric.unit)
+    if metric.split is None:
+        unit = f"{unit} of {metric.label}".lstrip()
     return (
         f"{what}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
         f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"

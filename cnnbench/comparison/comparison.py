@@ -44,6 +44,7 @@ class Row:
     skipped: bool = False  # it could not be run here; `problems` says why
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
     is_untrained: bool = False  # random weights: what it gets right is chance
+    lengths: frozenset[int] = frozenset()  # in epochs, of all its runs
     data: str = ""  # the data set's name: accuracies on different ones do not compare
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
 
@@ -187,6 +188,11 @@ class Comparison:
         """What variants are ordered by: the larger, the better; of equals the smaller one."""
         size = -row.num_params if row.num_params is not None else float("-inf")
         return (row.known.mean if self.metric.higher_is_better else -row.known.mean), size
+
+
+def of_one_length(rows: Sequence[Row]) -> bool:
+    """Whether all runs were trained for as many epochs, without which areas under curves do not compare."""
+    return len(frozenset[int]().union(*(row.lengths for row in rows))) <= 1
 
 
 def times_compare(rows: Sequence[Row]) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnbench.course import numbers_of
 from cnnbench.decisions import planned_settings
 from cnnbench.measures import scores_of_masks
 from cnnbench.recipe.defaults import with_defaults
@@ -203,7 +204,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             f"seed {run.seed} does not count: it was trained with other settings than the plan's ({changes})"
         )
         return
-    values = _finite({**result, **result["metrics"]})
+    values = _finite({**result, **numbers_of(run, result), **result["metrics"]})
     variant.size |= {key: values[key] for key in ("num_params", "macs") if key in values}
     if result["status"] == "diverged":
         message = f": {result['message']}" if result.get("message") else ""

@@ -1,5 +1,6 @@
 """What can be compared: what a number is called, its unit, which direction is better, how it is written."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ class Quantity:
 
     name: str
     label: str
-    unit: Literal["%", "s", "ms", "images/s", "MiB", ""] = ""
+    unit: Literal["%", "points", "s", "ms", "images/s", "MiB", ""] = ""
     higher_is_better: bool = False
     is_cost: bool = False  # what a variant costs, against how good it is
     is_exact: bool = False  # the same for each seed: nothing to estimate
@@ -28,7 +29,15 @@ class Quantity:
 
     @property
     def is_proportion(self) -> bool:
-        return self.unit == "%"
+        """Whether a value is a share, which is written times 100; differences of such are points."""
+        return self.unit in ("%", "points")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value there can be."""
+        if self.is_proportion:
+            return (-1.0 if self.name.endswith("_gap") else 0.0), 1.0
+        return (0.0 if self.is_cost else -math.inf), math.inf
 
 
 def shares(measure: str) -> list[Quantity]:
@@ -41,6 +50,7 @@ def shares(measure: str) -> list[Quantity]:
     ]
 
 
+AREA = "area_under_curve"
 KNOWN = {
     quantity.name: quantity
     for quantity in (
@@ -48,6 +58,10 @@ KNOWN = {
         Quantity("test_loss", "test loss"),
         Quantity("val_loss", "validation loss"),
         Quantity("train_loss", "train loss"),
+        Quantity(AREA, "area under the learning curve", "%", higher_is_better=True),
+        Quantity("roughness", "roughness of training", "points"),
+        Quantity("val_gap", "gap between train and validation", "points"),
+        Quantity("test_gap", "gap between train and test", "points"),
         Quantity("train_seconds", "training time", "s", is_cost=True),
         Quantity("val_seconds", "validation time", "s", is_cost=True),
         Quantity("latency_ms", "latency", "ms", is_cost=True),

@@ -35,6 +35,10 @@ QUANTITIES: dict[str, Known] = {
     "latency_ms": Known("milliseconds for one image", "run", of_layer=False),
     "throughput": Known("images per second", "run", of_layer=False),
     "peak_memory_mib": Known("peak memory in MiB", "run", of_layer=False),
+    "area_under_curve": Known("mean over the epochs of what is validated by", "run", of_layer=False),
+    "roughness": Known("how far its changes from epoch to epoch scatter", "run", of_layer=False),
+    "val_gap": Known("by how much train is ahead of validation", "run", of_layer=False),
+    "test_gap": Known("by how much train is ahead of test", "run", of_layer=False),
     "best_epoch": Known("the epoch whose weights are kept", "run", of_layer=False),
     "epochs": Known("epochs trained", "run", of_layer=False),
     "num_params": Known("parameters", "shape", of_layer=False),
@@ -52,7 +56,7 @@ QUANTITIES: dict[str, Known] = {
 }
 
 
-TEST_METRICS = {name for name in _METRICS if name.startswith("test_")}
+TEST_METRICS = {name for name in QUANTITIES if name.startswith("test_")}
 LEFT_ALONE = "{} is of the test images, which a recipe that is judged on val leaves alone: take validation's"
 
 

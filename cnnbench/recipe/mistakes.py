@@ -14,6 +14,8 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.options import Meaning
 from cnnbench.recipe.toml_positions import Mark
 
+MIN_PART = 3  # letters: a shorter part of a name hints at nothing
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -62,10 +64,13 @@ def _indent(mark: Mark) -> str:
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known name most like this word, capitals aside; None where none is near."""
+    """The known name most like this word, or the only one that contains it, capitals aside; None without."""
     by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    text = str(word).lower()
+    if found := difflib.get_close_matches(text, by_lower, n=1, cutoff=0.6):
+        return by_lower[found[0]]
+    containing = [name for lower, name in by_lower.items() if len(text) >= MIN_PART and text in lower]
+    return containing[0] if len(containing) == 1 else None
 
 
 def choices(known: Iterable[str], most: int = 14) -> str:

@@ -15,6 +15,7 @@ from cnnbench.checks.results import CheckResult, worst
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe import load_recipe
 from cnnbench.running import report_recipe, run_recipe
+from cnnbench.runs import Run
 from cnnbench.statistics import binomial_interval
 
 RECIPE = """
@@ -85,6 +86,21 @@ def test_a_quantity_of_a_run_with_its_values(trained: Path) -> None:
 )
 def test_shapes_and_runs(trained: Path, expression: str, verdict: str) -> None:
     assert results(trained, expression).verdict == verdict
+
+
+def test_a_quantity_of_the_course_of_training(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    run = Run(tmp_path / "runs/question/equal/seed1")
+    rows = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate((0.1, 0.5, 0.8))]
+    (run.path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run.path / "probes.jsonl").unlink()
+    more = 'variants = ["equal"]'
+    found = results(tmp_path, "area_under_curve == 0.65", more)
+    assert found.verdict == "not evaluated"  # seed 0 was not trained at all
+    assert "equal, seed 1: area_under_curve = 0.65: holds" in found.evidence
+    assert "equal, seed 0: not evaluated: the run has no area_under_curve" in found.evidence
+    gap = results(tmp_path, "test_gap <= 1", more).evidence  # untrained, train was never looked at
+    assert gap == ["equal, seeds 0, 1: not evaluated: the run has no test_gap"]
 
 
 def test_values_that_all_seeds_share_stand_once(trained: Path) -> None:

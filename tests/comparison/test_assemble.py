@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from cnnbench.comparison import Comparison, compare
+from cnnbench.comparison.comparison import of_one_length
 from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdown, to_rows, to_table
 from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.comparison.sentences import conclusions
 from cnnbench.errors import CnnbenchError
+from cnnbench.paired_tests import compare_means
 
 NUM_TEST, NUM_VAL = 1000, 100
 CONFIG: dict[str, Any] = {
@@ -542,6 +544,52 @@ def test_a_metric_of_a_task(tmp_path: Path) -> None:
     comparison = compare([tmp_path], metric="test_score")
     assert [row["test_score"]["mean"] for row in to_rows(comparison)] == [0.4, 0.5]
     assert "use --seeds 3 or more" in " ".join(conclusions(comparison))
+
+
+def write_course(run: Path, accuracies: Sequence[float]) -> None:
+    rows = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate(accuracies)]
+    (run / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_learns_sooner_has_the_larger_area(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("late", [900, 901]).add("soon", [900, 901])
+    for variant, first in (("late", 0.5), ("soon", 0.8)):
+        for seed in range(2):
+            write_course(runs.run(variant, seed), [0.1, first + 0.01 * seed, 0.85, 0.9])
+    comparison = compare([tmp_path], metric="area_under_curve")
+    late, soon = [2.25 / 3, 2.26 / 3], [2.55 / 3, 2.56 / 3]
+    assert [row.known.mean for row in comparison.rows] == [
+        pytest.approx(np.mean(each)) for each in (late, soon)
+    ]
+    said = "Highest area under the learning curve: soon, 85.2 ± 0.2 % (mean ± standard deviation over 2 seeds"
+    assert conclusions(comparison)[0].startswith(said)
+    (pair,) = comparison.pairs
+    assert pair.test.p_value == pytest.approx(compare_means(late, soon).p_value)
+    assert pair.differs
+
+
+def test_areas_of_trainings_of_other_lengths_do_not_compare(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 901]).add("y", [900, 901]).add("z", [900, 901], epochs=2)
+    for variant in "xyz":
+        for seed in range(2):
+            write_course(runs.run(variant, seed), [0.1, 0.7 + 0.01 * seed, 0.8])
+    comparison = compare([tmp_path], metric="area_under_curve")
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [("x", "y")]
+    assert "a: not all runs were trained for as many epochs" in comparison.problems[0]
+    x, y, z = comparison.rows
+    assert of_one_length([x, y])
+    assert not of_one_length([y, z])
+    assert compare([tmp_path], metric="val_accuracy").problems == []
+
+
+def test_a_gap_may_be_below_zero(tmp_path: Path) -> None:
+    """Train accuracy is 95 % of these runs, and 96.0 and 97.0 % of the test images are right."""
+    RecipeRuns(tmp_path / "a").add("x", [960, 970])
+    (row,) = compare([tmp_path], metric="test_gap").rows
+    assert row.known.mean == pytest.approx(-0.015)
+    assert row.known.low is not None
+    assert -0.1 < row.known.low < -0.07  # 1.5 ± 12.706 * 0.5 points
+    assert only_row(compare([tmp_path], metric="test_gap"))["test_gap"]["mean"] == pytest.approx(-0.015)
 
 
 def test_an_unknown_metric(tmp_path: Path) -> None:

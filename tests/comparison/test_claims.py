@@ -83,6 +83,27 @@ def test_what_is_undecided_says_how_many_seeds_would_decide() -> None:
     assert rule_of_seeds([decided]) == []
 
 
+def test_a_claim_about_the_course_of_training() -> None:
+    rows = [replace(each, lengths=frozenset({8})) for each in comparison().rows]
+    area = Pair("demo", "a", "b", PairedTest(0.051, 0.027, 0.075, 0.001, "test"), 0.002)
+
+    def compare_by(metric: str) -> Comparison:
+        return replace(comparison(), rows=rows, pairs=[area], metric=KNOWN[metric])
+
+    claim = {"text": "a learns sooner.", "better": ["a"], "than": ["b"], "metric": "area_under_curve"}
+    (found,) = judge(comparison(), [claim], compare_by)
+    assert found.verdict == "supported"
+    assert found.evidence[0].startswith("a against b: +5.1 points of area under the learning curve (95 %")
+    rows[1] = replace(rows[1], lengths=frozenset({7, 8}))  # a seed of b stopped early
+    (found,) = judge(comparison(), [claim], compare_by)
+    assert found.verdict == "not tested"
+    assert "not trained for as many epochs" in found.evidence[0]
+    rough = {**claim, "metric": "roughness", "better": ["b"], "than": ["a"]}
+    (found,) = judge(comparison(), [rough], compare_by)
+    assert found.verdict == "supported"  # of roughness less is better
+    assert found.evidence[0].startswith("b against a: −5.1 points of roughness of training (")
+
+
 def test_a_claim_about_a_cost_goes_by_that_and_less_is_better() -> None:
     took = Estimate(10.0, 0.1, 9.8, 10.2, 3)
     rows = [replace(each, devices=frozenset({"one"}), train_seconds=took) for each in comparison().rows]

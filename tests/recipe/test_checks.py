@@ -42,6 +42,9 @@ def test_a_stage_of_a_search_checks_nothing_of_test(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
         load_recipe(path)
     assert ":13:32: test_loss is of the test images, which a recipe that is judged on val" in str(error.value)
+    path.write_text(f'judged_on = "val"\n{RECIPE}expression = "val_gap < 0.1 and test_gap < 0.1"\n')
+    with pytest.raises(RecipeError, match=":13:33: test_gap is of the test images"):
+        load_recipe(path)
 
 
 def test_a_random_one_takes_draws(tmp_path: Path) -> None:
