@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 MOST_CHARACTERS = 500
@@ -61,7 +62,9 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class _Number:
+class Number:
+    """A number as it is written."""
+
     value: float
     start: int
     end: int
@@ -78,7 +81,7 @@ class _Applied:
     signs: tuple[str, ...] = ()
 
 
-Node = Quantity | _Number | _Applied
+Node = Quantity | Number | _Applied
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,16 @@ class Expression:
             found.setdefault(str(quantity), quantity)
         return list(found.values())
 
+    def bounds(self) -> Iterator[tuple[Quantity, Number]]:
+        """Every quantity that stands alone beside a number in one of the outermost comparisons, with that."""
+        for comparison in _comparisons(self.root):
+            for pair in pairwise(comparison.parts):
+                match pair:
+                    case (Quantity() as quantity, Number() as number):
+                        yield quantity, number
+                    case (Number() as number, Quantity() as quantity):
+                        yield quantity, number
+
     def value(self, lookup: Callable[[Quantity], float]) -> float | bool:
         """Its value, each quantity as `lookup` says. Raises EvaluationError where there is none."""
         with _no_value():
@@ -108,7 +121,8 @@ class Expression:
         with _no_value():
             return [
                 (self.text[part.start : part.end], float(_value(part, lookup)))
-                for part in _compared(self.root)
+                for comparison in _comparisons(self.root)
+                for part in comparison.parts
                 if isinstance(part, _Applied)
             ]
 
@@ -154,17 +168,18 @@ def _quantities(node: Node) -> Iterator[Quantity]:
             yield from _quantities(part)
 
 
-def _compared(node: Node) -> Iterator[Node]:
+def _comparisons(node: Node) -> Iterator[_Applied]:
+    """The outermost comparisons, in the order of the text."""
     if isinstance(node, _Applied):
         if node.operation == "compare":
-            yield from node.parts
+            yield node
         elif _kind(node) == "statement":
             for part in node.parts:
-                yield from _compared(part)
+                yield from _comparisons(part)
 
 
 def _value(node: Node, lookup: Callable[[Quantity], float]) -> float | bool:
-    if isinstance(node, _Number):
+    if isinstance(node, Number):
         return node.value
     if isinstance(node, Quantity):
         value = float(lookup(node))
@@ -306,7 +321,7 @@ class _Parser:
         token, start = self.token, self.start
         if self.kind == "number":
             self._advance()
-            return _Number(float(token), start, start + len(token))
+            return Number(float(token), start, start + len(token))
         if token == "(":
             node = self._deeper(self.disjunction)
             end = self.start + 1

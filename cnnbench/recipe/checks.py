@@ -24,23 +24,30 @@ class Known:
     what: str
     source: Source
     of_layer: bool = True
+    is_share: bool = False  # of 0 to 1, or a difference of such
 
 
 _METRICS = {f"{split}_{name}": f"{name} on the {split} split" for split in ("test", "val", "train")
             for name in ("accuracy", "loss", "iou", "dice", "precision", "recall")}  # fmt: skip
+
+
+def _of_run(what: str, *, is_share: bool = False) -> Known:
+    return Known(what, "run", of_layer=False, is_share=is_share)
+
+
 QUANTITIES: dict[str, Known] = {
-    **{name: Known(what, "run", of_layer=False) for name, what in _METRICS.items()},
-    "train_seconds": Known("training time in seconds", "run", of_layer=False),
-    "val_seconds": Known("validation time in seconds", "run", of_layer=False),
-    "latency_ms": Known("milliseconds for one image", "run", of_layer=False),
-    "throughput": Known("images per second", "run", of_layer=False),
-    "peak_memory_mib": Known("peak memory in MiB", "run", of_layer=False),
-    "area_under_curve": Known("mean over the epochs of what is validated by", "run", of_layer=False),
-    "roughness": Known("how far its changes from epoch to epoch scatter", "run", of_layer=False),
-    "val_gap": Known("by how much train is ahead of validation", "run", of_layer=False),
-    "test_gap": Known("by how much train is ahead of test", "run", of_layer=False),
-    "best_epoch": Known("the epoch whose weights are kept", "run", of_layer=False),
-    "epochs": Known("epochs trained", "run", of_layer=False),
+    **{name: _of_run(what, is_share=not name.endswith("loss")) for name, what in _METRICS.items()},
+    "area_under_curve": _of_run("mean over the epochs of what is validated by", is_share=True),
+    "roughness": _of_run("how far its changes from epoch to epoch scatter", is_share=True),
+    "val_gap": _of_run("by how much train is ahead of validation", is_share=True),
+    "test_gap": _of_run("by how much train is ahead of test", is_share=True),
+    "train_seconds": _of_run("training time in seconds"),
+    "val_seconds": _of_run("validation time in seconds"),
+    "latency_ms": _of_run("milliseconds for one image"),
+    "throughput": _of_run("images per second"),
+    "peak_memory_mib": _of_run("peak memory in MiB"),
+    "best_epoch": _of_run("the epoch whose weights are kept"),
+    "epochs": _of_run("epochs trained"),
     "num_params": Known("parameters", "shape", of_layer=False),
     "macs": Known("multiply-adds for one image", "shape", of_layer=False),
     "channels": Known("channels of a layer's output, or its features", "shape"),
@@ -82,6 +89,13 @@ def read_expression(text: str) -> Expression:
         raise ExpressionError("names no quantity, so there is nothing to check", 0, len(text))
     for quantity in quantities:
         _check_quantity(quantity)
+    for quantity, number in expression.bounds():
+        if QUANTITIES[quantity.name].is_share and number.value > 1:
+            raise ExpressionError(
+                f"{quantity.name} is a share, from 0 to 1: {number.value / 100:g} for {number.value:g} %",
+                number.start,
+                number.end,
+            )
     sources = {QUANTITIES[quantity.name].source: quantity for quantity in quantities}
     if "draw" in sources and "run" in sources:
         drawn, run = sources["draw"], sources["run"]

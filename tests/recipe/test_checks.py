@@ -67,6 +67,13 @@ def test_a_random_one_takes_draws(tmp_path: Path) -> None:
         ('expression = """\nmacs > 1 and\n  mcas < 2"""', 14, 3, "did you mean 'macs'?"),
         ('expression = "macs > \\u0031 + x"', 12, 14, "unknown quantity x"),  # escapes: the whole value
         ("expression = 3", 12, 14, "found 3"),
+        ('expression = "test_accuracy > 90"', 12, 31, "is a share, from 0 to 1: 0.9 for 90 %"),
+        (
+            'expression = "macs > 9 and 2 < test_gap < 5"',
+            12,
+            28,
+            "test_gap is a share, from 0 to 1: 0.02 for 2 %",
+        ),
         ('expression = "macs > 1"\nvariants = ["wild"]', 13, 13, "unknown variant"),
         ('expression = "macs > 1"\nvariants = []', 13, 12, "1 or more"),
         ('expression = "macs > 1"\ndraws = 5', 13, 1, "names none"),
@@ -82,6 +89,13 @@ def test_mistakes_are_shown_where_they_are(
         load(tmp_path, f"{check}\n")
     assert f"recipe.toml:{line}:{column}:" in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_what_is_no_share_may_stand_beside_any_number(tmp_path: Path) -> None:
+    """Nor is a number the bound of a share where it belongs to the next comparison, or is reckoned with."""
+    text = "test_loss < 3 and 100 * test_accuracy > 90 and val_accuracy <= 1 and num_params > 1e3"
+    (check,) = load(tmp_path, f'expression = "{text}"\n')
+    assert check["expression"] == text
 
 
 def test_the_caret_stands_below_the_name(tmp_path: Path) -> None:
