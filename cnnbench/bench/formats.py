@@ -64,8 +64,36 @@ def explanation(speeds: "Speeds") -> list[str]:
         + ", fp32 and the same model, batch, optimizer and validation.",
         "Share of peak: six operations for each multiply-add of a forward pass, against the matrix product.",
         *(f"{note}." for note in speeds.notes),
+        *time_to_train(speeds.variants),
         *(compiling(each.variant, each.compiling) for each in speeds.variants if each.compiling is not None),
     ]
+
+
+def time_to_train(variants: "Sequence[VariantSpeed]") -> list[str]:
+    """A sentence on how long a run of each variant takes, and all of them; none where data are not there."""
+    seconds = [each.run_seconds for each in variants]
+    known = [value for value in seconds if value is not None]
+    if not known or len(known) < len(seconds):
+        return []
+    runs = [
+        f"{each.variant} {each.num_runs} × {written_time(value)}"
+        for each, value in zip(variants, known, strict=True)
+    ]
+    total = sum(each.num_runs * value for each, value in zip(variants, known, strict=True))
+    most = "at most" if any(each.may_be_less for each in variants) else "about"
+    together = f", {written_time(total)} together" if sum(each.num_runs for each in variants) > 1 else ""
+    return [
+        f"To train, one run after another, takes {most} (at the rate of the whole loop): "
+        f"{', '.join(runs)}{together}."
+    ]
+
+
+def written_time(seconds: float) -> str:
+    """`40 s`, `12 min` or `2 h 10 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def compiling(variant: str, found: "Compiling") -> str:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -71,6 +71,9 @@ class VariantSpeed:
     whole_loop: list[float]
     notebook: list[float] = field(default_factory=list)  # empty where there is none to compare with
     workers: int | None = None  # processes that load the notebook's data
+    num_runs: int = 1  # of the recipe: its seeds
+    run_images: int | None = None  # that one of them trains with at most; None where that is not known
+    may_be_less: bool = False  # it may stop early, or has smaller images at first
     compiling: "Compiling | None" = None  # where it was asked for
 
     @property
@@ -88,9 +91,19 @@ class VariantSpeed:
         """Floating point operations of the whole loop's training steps, as a share of the measured peak."""
         return 2 * PASSES * self.macs * median(self.whole_loop) / self.peak_flops
 
+    @property
+    def run_seconds(self) -> float | None:
+        """What a run takes at most, at the whole loop's rate."""
+        return None if self.run_images is None else self.run_images / median(self.whole_loop)
+
     def as_dict(self) -> dict[str, Any]:
         """All values, and what follows from them."""
-        derived = {"ratios": self.ratios, "data_share": self.data_share, "peak_share": self.peak_share}
+        derived = {
+            "ratios": self.ratios,
+            "data_share": self.data_share,
+            "peak_share": self.peak_share,
+            "run_seconds": self.run_seconds,
+        }
         values = asdict(self) | derived
         if self.compiling is not None:
             values["compiling"] |= {
@@ -167,7 +180,8 @@ def iterate_bench(
             speed = yield from measure_variant(
                 config, dataset, target, peaks, seconds, repeats, compiled=compiled
             )
-        variants.append(speed)
+        num_runs = sum(each.variant == config.variant for each in recipe.run_configs())
+        variants.append(replace(speed, num_runs=num_runs))
     yield Speeds(recipe.directory, machine, variants, notes)
 
 
@@ -257,11 +271,13 @@ def measure_variant(
         whole_loop=rates["whole_loop"],
         notebook=rates.get("notebook", []),
         workers=workers,
+        run_images=run_images(config, dataset),
+        may_be_less=may_be_less(config),
         compiling=Compiling(
             compile_seconds,
             rates["compiled"],
             rates["steps_alone"],
-            run_images(config, dataset),
+            None if may_be_less(config) else run_images(config, dataset),
         )
         if compiled
         else None,
@@ -269,12 +285,16 @@ def measure_variant(
 
 
 def run_images(config: RunConfig, dataset: Dataset) -> int | None:
-    """With how many images a run trains; None where that depends on what happens, or on data not there."""
-    train = config.train
-    if dataset.name == "noise" or train.early_stopping is not None or train.progressive_resizing is not None:
+    """With how many images a run trains at most; None where the data are not there."""
+    if dataset.name == "noise":
         return None
     batch_size = config.data.batch_size
-    return train.epochs * max(1, len(dataset.train) // batch_size) * batch_size
+    return config.train.epochs * max(1, len(dataset.train) // batch_size) * batch_size
+
+
+def may_be_less(config: RunConfig) -> bool:
+    """Whether a run may be shorter than its epochs at full size."""
+    return config.train.early_stopping is not None or config.train.progressive_resizing is not None
 
 
 def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:

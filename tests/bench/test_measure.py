@@ -2,13 +2,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
 
 from cnnbench.bench import STANDARD, Speeds, VariantSpeed, bench_recipe, formats
 from cnnbench.bench.loops import cut
-from cnnbench.bench.measure import Compiling, images_or_noise, run_images
+from cnnbench.bench.measure import Compiling, images_or_noise, may_be_less, run_images
 from cnnbench.bench.peak import matmul_flops
 from cnnbench.data import load_dataset
 from cnnbench.errors import CnnbenchError
@@ -95,16 +96,48 @@ def test_of_a_run_whose_images_are_not_known_there_is_no_verdict(tmp_path: Path)
     assert formats.compiling("a", found).endswith("is not known, so neither is whether it pays.")
     path = tmp_path / "trial.toml"
     path.write_text(RECIPE)
-    for settings, images in (
-        ([], 5 * 352),  # 22 batches of 16 of 360 images
-        (["train.early_stopping.patience=2"], None),
-        (["train.progressive_resizing.size=4"], None),
+    for settings, less in (
+        ([], False),
+        (["train.early_stopping.patience=2"], True),
+        (["train.progressive_resizing.size=4"], True),
     ):
         recipe = load_recipe(path, ["train.epochs=5", *settings], only=["mlp"])
         (config,) = recipe.run_configs()
         dataset = load_dataset(config.data, tmp_path)
-        assert run_images(config, dataset) == images
+        assert run_images(config, dataset) == 5 * 352  # 22 batches of 16 of 360 images
+        assert may_be_less(config) == less
         assert run_images(config, replace(dataset, name="noise")) is None
+
+
+def speed_of(variant: str, rate: float, **more: Any) -> VariantSpeed:
+    return VariantSpeed(
+        variant, "digits", 8, "fp32", macs=1, peak_flops=1.0, peak_memory_mib=1.0, data_alone=[rate],
+        steps_alone=[rate], whole_loop=[rate / 2, rate, 2 * rate], **more,
+    )  # fmt: skip
+
+
+def test_how_long_the_recipe_takes() -> None:
+    """50,000 images at 100 a second are 500 s, at 5 a second 10,000."""
+    quick = speed_of("quick", 100.0, num_runs=3, run_images=50_000)
+    slow = speed_of("slow", 5.0, num_runs=2, run_images=50_000, may_be_less=True)
+    assert (quick.run_seconds, slow.run_seconds) == (500, 10_000)
+    assert slow.as_dict()["run_seconds"] == 10_000
+    start = "To train, one run after another, takes"
+    rate = "(at the rate of the whole loop):"
+    assert formats.time_to_train([quick, slow]) == [
+        f"{start} at most {rate} quick 3 × 8 min, slow 2 × 2 h 47 min, 5 h 58 min together."
+    ]
+    assert formats.time_to_train([replace(quick, num_runs=1)]) == [f"{start} about {rate} quick 1 × 8 min."]
+    assert formats.time_to_train([quick, speed_of("noise", 1.0)]) == []
+    assert [formats.written_time(value) for value in (0.4, 99, 100, 5999, 6000)] == [
+        "0 s", "99 s", "2 min", "1 h 40 min", "1 h 40 min"
+    ]  # fmt: skip
+
+
+def test_of_every_variant_it_is_said(speeds: Speeds) -> None:
+    mlp, net = speeds.variants
+    assert (mlp.num_runs, mlp.run_images, net.run_images) == (1, 10 * 352, 10 * 36)
+    assert sum("To train" in line for line in formats.explanation(speeds)) == 1
 
 
 @pytest.mark.slow
