@@ -1,6 +1,7 @@
 """Which run a path means, and whether it can be used."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class FoundRun(NamedTuple):
 
 
 def find_run(path: Path, runs_dir: Path = Path("runs")) -> FoundRun:
-    """The finished run in this directory, or the first one of a variant's; also by its path under `runs_dir`.
+    """The finished run in this directory or below `runs_dir`: the first of a variant, or of the only variant.
 
     Raises CnnbenchError where there is none: no such directory, a run that is not finished or diverged.
     """
@@ -37,7 +38,10 @@ def find_run(path: Path, runs_dir: Path = Path("runs")) -> FoundRun:
         return FoundRun(run, None)
     runs = _seeds(place)
     if not runs:
-        raise CnnbenchError(_no_run(place))
+        variants = _variants(place)
+        if len(variants) == 1:
+            return find_run(variants[0], runs_dir)
+        raise CnnbenchError(_no_run(place, variants))
     reasons: list[str] = []
     for run in runs:
         reason = _unfit(run)
@@ -83,10 +87,14 @@ def _seeds(place: Path) -> list[Run]:
     return [Run(found[seed]) for seed in sorted(found)]
 
 
-def _no_run(place: Path) -> str:
-    variants = sorted(str(child) for child in place.iterdir() if child.is_dir() and _seeds(child))
+def _variants(place: Path) -> list[Path]:
+    """The directories of a recipe's variants that have runs."""
+    return sorted(child for child in place.iterdir() if child.is_dir() and _seeds(child))
+
+
+def _no_run(place: Path, variants: Sequence[Path]) -> str:
     if variants:
-        return f"{place} has several runs: name {choices(variants)}"
+        return f"{place} has several variants: name {choices(map(str, variants))}"
     return f"{place} holds no run: there is no config.json; name the directory of a run, such as {EXAMPLE}"
 
 
