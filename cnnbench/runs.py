@@ -80,8 +80,10 @@ class Run:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
         path = self.path / "history.jsonl"
         rows = read_rows(path)
-        for number, row in enumerate(rows, 1):
-            check_numbers(path, row, f"line {number}: ")
+        for epoch, row in enumerate(rows):
+            check_numbers(path, row, f"line {epoch + 1}: ")
+            if row.get("epoch") != epoch:
+                raise DamagedError(f"{path}: line {epoch + 1}: expected that of epoch {epoch}")
         return rows
 
     def probes(self) -> list[Row]:

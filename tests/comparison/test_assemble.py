@@ -342,6 +342,12 @@ def corrupt_inside(path: Path) -> None:
             id="no number",
         ),
         pytest.param("history.jsonl", truncate, id="truncated history"),
+        pytest.param("history.jsonl", lambda path: path.write_text('{"step": 0}\n'), id="no epoch"),
+        pytest.param(
+            "history.jsonl",
+            lambda path: path.write_text('{"epoch": 0}\n{"epoch": 1e12}\n'),
+            id="an epoch that cannot be",
+        ),
         pytest.param("predictions.npz", truncate, id="truncated predictions"),
         pytest.param("predictions.npz", corrupt_inside, id="corrupt predictions"),
         pytest.param("predictions.npz", lambda path: path.write_bytes(b""), id="empty predictions"),
