@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnbench import catalog
+from cnnbench.checks.anatomy import check_names
 from cnnbench.comparison.stages import solve
 from cnnbench.data import describe_dataset, task_of
 from cnnbench.data.base import TaskName
@@ -40,6 +41,7 @@ def describe_plan(recipe: Recipe, data_root: Path, runs_dir: Path = Path("runs")
                 mistakes += error.mistakes
     if mistakes:
         raise told_once(mistakes)
+    check_names(recipe, data_root)
     return {
         "recipe": recipe.directory,
         "title": recipe.title,

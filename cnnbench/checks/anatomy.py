@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnbench.data import describe_dataset
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.expressions import Expression, Quantity
 from cnnbench.models import build_model
 from cnnbench.models.failures import naming_failures
@@ -72,7 +72,8 @@ def dissect(
     in_shape, num_classes = describe_dataset(data, root, plugins)
     with naming_failures(model, in_shape, plugins), torch.device("meta"):
         built = build_model(model, in_shape, num_classes, plugins).eval()
-        check_output(built, output)
+        with about("output"):
+            check_output(built, output)
         weights = layer_weights(built)
         shapes: dict[str, tuple[int, ...]] = {}
         order: list[str] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.expressions import Expression, ExpressionError, Quantity, parse
 from cnnbench.recipe.config import Init
 from cnnbench.recipe.initialization import FANS, in_order, positive
@@ -77,7 +77,8 @@ def declared_variances(model: nn.Module, init: Init) -> dict[str, float]:
         known = {name: init.scale**2 * _of_scheme(init.scheme, weight) for name, weight in weights.items()}
     parsed: dict[str, Expression] = {}
     for name, value in init.variance.items():
-        _check_layer(name, weights, "init.variance")
+        with about("init", "variance", name):
+            _check_layer(name, weights, "init.variance")
         if isinstance(value, str):
             parsed[name] = parse(value, "number")
         else:
@@ -97,10 +98,11 @@ def declared_variances(model: nn.Module, init: Init) -> dict[str, float]:
 
     for name in in_order(parsed):
         current = parsed[name].text
-        try:
-            known[name] = positive(parsed[name], lookup)
-        except ExpressionError as error:
-            raise CnnbenchError(f'init: the variance of {name}, "{current}": {error.message}') from None
+        with about("init", "variance", name):
+            try:
+                known[name] = positive(parsed[name], lookup)
+            except ExpressionError as error:
+                raise CnnbenchError(f'init: the variance of {name}, "{current}": {error.message}') from None
     return known
 
 

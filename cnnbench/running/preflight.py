@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
 def check_models(recipe: "Recipe", root: Path, runs_dir: Path) -> None:
     """Raises CnnbenchError where a model cannot be built, is too large, or lacks what a check names."""
-    from cnnbench.checks.anatomy import check_names
     from cnnbench.plan import describe_plan
 
     describe_plan(recipe, root, runs_dir)
-    check_names(recipe, root)
 
 
 def try_out(recipe: "Recipe", datasets: "Datasets", device: "torch.device") -> list[str]:

@@ -1,6 +1,7 @@
 """Checks held against runs and draws: verdicts, exact evidence, and what is said where nothing can be."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cnnbench.checks import evaluate
 from cnnbench.checks.anatomy import check_names
 from cnnbench.checks.results import CheckResult, worst
 from cnnbench.errors import CnnbenchError
+from cnnbench.plan import describe_plan
 from cnnbench.recipe import load_recipe
 from cnnbench.running import report_recipe, run_recipe
 from cnnbench.runs import Run
@@ -198,6 +200,10 @@ def test_layers_are_checked_before_training(tmp_path: Path, expression: str, mor
     assert said in str(caught.value)
     of_variant = "" if "draws" in said else ", variant 'equal'"
     assert f'check "the claim"{of_variant}: ' in str(caught.value)
+    marked = "output" if "featurs" in more else "expression"
+    assert str(caught.value).splitlines()[1].strip().startswith(f"{marked} = ")
+    with pytest.raises(CnnbenchError, match=re.escape(said)):
+        describe_plan(load_recipe(path), tmp_path, tmp_path / "runs")  # what `show` shows
     assert not (tmp_path / "runs").exists()
 
 

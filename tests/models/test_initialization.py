@@ -92,6 +92,7 @@ def test_mistakes_show_before_training(init: dict[str, Any], said: str) -> None:
     with pytest.raises(CnnbenchError) as caught, torch.device("meta"):
         built(init)
     assert said in str(caught.value)
+    assert caught.value.setting == ("init", "variance", next(iter(init["variance"])))
 
 
 def test_declared_variances_of_a_chain() -> None:
