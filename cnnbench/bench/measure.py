@@ -15,16 +15,17 @@ from cnnbench.bench import loops
 from cnnbench.bench.peak import matmul_flops
 from cnnbench.data import data_root, describe_dataset, load_dataset
 from cnnbench.data.base import Dataset, Split
-from cnnbench.errors import CnnbenchError
+from cnnbench.errors import CnnbenchError, about
 from cnnbench.models import takes_bytes
 from cnnbench.models.summary import summarize_config
-from cnnbench.precision import choose_device, choose_precision, device_name
+from cnnbench.precision import Precision, choose_device, choose_precision, device_name
 from cnnbench.recipe.blame import of_variant
 from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
 TRIAL_STEPS = 5
+PEAKS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,
     "steps_alone": loops.steps_alone,
@@ -158,10 +159,7 @@ def iterate_bench(
 ) -> Iterator[str | Speeds]:
     """The same, with a sentence after each turn; the last one is Speeds."""
     target = choose_device(device)
-    peaks = {
-        name: matmul_flops(dtype, target)
-        for name, dtype in {"bf16": torch.bfloat16, "fp32": torch.float32}.items()
-    }
+    peaks = {name: matmul_flops(PEAKS[name], target) for name in peaks_needed(recipe, target)}
     machine = {
         "device": device_name(target),
         "threads": torch.get_num_threads(),
@@ -183,6 +181,23 @@ def iterate_bench(
         num_runs = sum(each.variant == config.variant for each in recipe.run_configs())
         variants.append(replace(speed, num_runs=num_runs))
     yield Speeds(recipe.directory, machine, variants, notes)
+
+
+def peaks_needed(recipe: Recipe, device: torch.device) -> list[str]:
+    """Of which formats of numbers the peak is wanted: fp32, and the one of 16 bits where a variant has one.
+
+    Where a processor has no instructions for it, its product alone would take a minute.
+    """
+    needed = {"fp32"}
+    for config in first_seeds(recipe):
+        with of_variant(recipe, config.variant), about("train", "precision"):
+            needed.add(peak_of(choose_precision(config.train.precision, device)))
+    return sorted(needed)
+
+
+def peak_of(precision: Precision) -> str:
+    """Against which peak a variant is held; fp16 is as fast as bf16 where there is both."""
+    return "fp32" if precision.name == "fp32" else "bf16"
 
 
 def first_seeds(recipe: Recipe) -> list[RunConfig]:
@@ -264,7 +279,7 @@ def measure_variant(
         batch_size=config.data.batch_size,
         precision=precision.name,
         macs=summary.macs,
-        peak_flops=peaks["fp32" if precision.name == "fp32" else "bf16"],
+        peak_flops=peaks[peak_of(precision)],
         peak_memory_mib=peak_memory_mib,
         data_alone=rates["data_alone"],
         steps_alone=rates["steps_alone"],

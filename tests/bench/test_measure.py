@@ -9,11 +9,12 @@ import torch
 
 from cnnbench.bench import STANDARD, Speeds, VariantSpeed, bench_recipe, formats
 from cnnbench.bench.loops import cut
-from cnnbench.bench.measure import Compiling, images_or_noise, may_be_less, run_images
+from cnnbench.bench.measure import Compiling, images_or_noise, may_be_less, peaks_needed, run_images
 from cnnbench.bench.peak import matmul_flops
 from cnnbench.data import load_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.summary import summarize_config
+from cnnbench.precision import has_bf16
 from cnnbench.recipe import load_recipe
 from cnnbench.recipe.config import Named
 
@@ -195,6 +196,18 @@ def test_the_standard_set_is_that_of_the_known_figures() -> None:
 
 def test_a_matrix_product_does_billions_of_operations() -> None:
     assert 1e9 < matmul_flops(torch.float32, torch.device("cpu")) < 1e14
+
+
+def test_only_peaks_that_a_variant_is_held_against_are_measured(tmp_path: Path) -> None:
+    """Where bf16 has no instructions a product takes a minute, and auto does not choose it."""
+    (tmp_path / "trial.toml").write_text(RECIPE)
+    cpu = torch.device("cpu")
+    path = tmp_path / "trial.toml"
+    assert peaks_needed(load_recipe(path, ["train.precision=fp32"]), cpu) == ["fp32"]
+    assert peaks_needed(load_recipe(path, ["train.precision=bf16"]), cpu) == ["bf16", "fp32"]
+    assert peaks_needed(load_recipe(path), cpu) == (["bf16", "fp32"] if has_bf16(cpu) else ["fp32"])
+    with pytest.raises(CnnbenchError, match=r'variant \'mlp\': precision "fp16" needs a CUDA device'):
+        peaks_needed(load_recipe(path, ["train.precision=fp16"]), cpu)
 
 
 def test_too_few_images_for_a_batch_size(tmp_path: Path) -> None:
