@@ -156,7 +156,7 @@ def _advice(comparison: Comparison, tied: list[Row]) -> str:
         return f"Take the cheaper one: {next(iter(found.values()))}."
     if not _times_say_something(tied):
         return f"They are of one size, and their training times do not compare ({INCOMPARABLE})."
-    if said := _cheapest(tied, "train_seconds"):
+    if (said := _cheapest(tied, "train_seconds")) and _is_fastest(tied, said[0]):
         return f"Take the cheaper one: {said[0]} is the fastest to train ({said[1]} s)."
     return "Neither size nor time speaks for one of them."
 
@@ -248,6 +248,14 @@ def _cheapest(rows: list[Row], name: Cost) -> tuple[str, str] | None:
         return None
     cheapest = min(costs, key=lambda variant: costs[variant])
     return cheapest, written(KNOWN[name], costs[cheapest])
+
+
+def _is_fastest(rows: list[Row], variant: str) -> bool:
+    """Whether its 95 % interval of training time ends before each other one begins: a mean may be luck."""
+    times = {row.variant: row.train_seconds for row in rows if row.train_seconds is not None}
+    own = times.pop(variant)
+    end = own.mean if own.high is None else own.high
+    return all(end < (each.mean if each.low is None else each.low) for each in times.values())
 
 
 def _written_cost(name: Cost, cost: float) -> str:

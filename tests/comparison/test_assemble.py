@@ -228,6 +228,22 @@ def test_of_equal_sizes_the_faster_one_is_named(tmp_path: Path) -> None:
     assert conclusions(compare([tmp_path]))[1].endswith("Neither size nor time speaks for one of them.")
 
 
+@pytest.mark.parametrize(("second", "is_faster"), [(41.0, True), (44.0, False)])
+def test_the_faster_one_is_named_where_that_is_beyond_the_noise(
+    tmp_path: Path, second: float, is_faster: bool
+) -> None:
+    """Seeds of 40 and 41 s: 34.1 to 46.9 s (t of 12.706); of 40 and 44 s: 16.6 to 67.4 s."""
+    runs = RecipeRuns(tmp_path / "a").add("slow", [900, 905], train_seconds=60.0)
+    runs.add("fast", [901, 904])
+    for seed, seconds in enumerate((40.0, second)):
+        path = runs.run("fast", seed) / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"train_seconds": seconds}))
+    said = conclusions(compare([tmp_path]))[1]
+    assert said.endswith(
+        "to train (40.5 s)." if is_faster else "Neither size nor time speaks for one of them."
+    )
+
+
 def test_p_values_are_corrected_for_the_pairs_of_the_recipe(tmp_path: Path) -> None:
     # McNemar with 12 images against 0: p = 2 / 2**12; with 6 against 0: 2 / 2**6
     RecipeRuns(tmp_path / "a").add("x", [900]).add("y", [906]).add("z", [912])
