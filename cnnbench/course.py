@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from cnnbench.runs import Run
+from cnnbench.runs import DamagedError, Run
 
 MIN_CHANGES = 3  # two are always on a line: at least 5 epochs are needed
 
@@ -81,7 +81,7 @@ def stability_of(accuracies: Mapping[int, float]) -> Jumps | None:
 
 
 def area_under_curve(accuracies: Mapping[int, float]) -> float | None:
-    """The mean over epochs 1 to the last; None where one of them is missing, or there is none.
+    """The mean over epochs 1 to the last; None where one of them was not measured, or there is none.
 
     Of two trainings of one length it is larger for the one that learns sooner, or ends higher.
     """
@@ -98,14 +98,17 @@ def numbers_of(run: Run, result: Mapping[str, Any]) -> dict[str, float]:
     much train is ahead, all measured with the weights that are kept. Raises DamagedError.
     """
     leading = str(result.get("leading", "accuracy"))
-    accuracies = values_by_epoch(run, f"val_{leading}")
-    jumps = stability_of(accuracies)
     train = result["metrics"].get(f"train_{leading}")
-    found = {
-        "area_under_curve": area_under_curve(accuracies),
-        "roughness": None if jumps is None else jumps.roughness,
-    }
-    for split in ("val", "test"):
-        value = result["metrics"].get(f"{split}_{leading}")
-        found[f"{split}_gap"] = None if train is None or value is None else train - value
+    try:
+        accuracies = values_by_epoch(run, f"val_{leading}")
+        jumps = stability_of(accuracies)
+        found = {
+            "area_under_curve": area_under_curve(accuracies),
+            "roughness": None if jumps is None else jumps.roughness,
+        }
+        for split in ("val", "test"):
+            value = result["metrics"].get(f"{split}_{leading}")
+            found[f"{split}_gap"] = None if train is None or value is None else float(train - value)
+    except OverflowError as error:
+        raise DamagedError(f"{run.path}: a val_{leading} that no run measures ({error})") from error
     return {name: value for name, value in found.items() if value is not None}

@@ -172,6 +172,9 @@ class Run:
         rows, probes = self.history(), self.probes()
         if probes and len(probes) != len(rows):
             raise DamagedError(f"{self.path / 'probes.jsonl'}: {len(probes)} lines for {len(rows)} epochs")
+        epochs = (self.result() or {}).get("epochs")
+        if epochs is not None and len(rows) != epochs + 1:  # the first is the untrained model's
+            raise DamagedError(f"{self.path / 'history.jsonl'}: {len(rows) - 1} of {epochs} epochs are there")
 
     def _has_ended_well(self) -> bool:
         return (self.result() or {}).get("status") == "complete"

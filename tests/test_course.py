@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import linregress
 
 from cnnbench.course import area_under_curve, numbers_of, stability_of, values_by_epoch
-from cnnbench.runs import Run
+from cnnbench.runs import DamagedError, Run
 
 
 def run_of(folder: Path, accuracies: Sequence[float | None], measure: str = "accuracy") -> Run:
@@ -124,6 +124,19 @@ def test_of_masks_it_is_their_leading_measure(tmp_path: Path) -> None:
     metrics: dict[str, Any] = {"train_iou": 0.7, "val_iou": 0.6, "test_iou": None, "test_accuracy": 0.9}
     found = numbers_of(run, {"leading": "iou", "metrics": metrics})
     assert found == {"area_under_curve": pytest.approx(0.5), "val_gap": pytest.approx(0.1)}
+
+
+@pytest.mark.parametrize(
+    "accuracies",
+    [[0.1, int("1" + "0" * 400)], [0.1, 1.7e308, 1.7e308], [0.1, 0.2, 0.3, 0.4, 1e200, 0.5]],
+    ids=["no float", "no sum", "no square"],
+)
+def test_numbers_that_no_run_measures_are_damage(tmp_path: Path, accuracies: list[float]) -> None:
+    run = run_of(tmp_path, accuracies)
+    with pytest.raises(DamagedError, match="a val_accuracy that no run measures"):
+        numbers_of(run, {"metrics": {}})
+    with pytest.raises(DamagedError, match="that no run measures"):
+        numbers_of(run_of(tmp_path, [0.1]), {"metrics": {"train_accuracy": 10**400, "val_accuracy": 0.5}})
 
 
 def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:

@@ -70,21 +70,20 @@ def explanation(speeds: "Speeds") -> list[str]:
 
 
 def time_to_train(variants: "Sequence[VariantSpeed]") -> list[str]:
-    """A sentence on how long a run of each variant takes, and all of them; none where data are not there."""
-    seconds = [each.run_seconds for each in variants]
-    known = [value for value in seconds if value is not None]
-    if not known or len(known) < len(seconds):
+    """A sentence on how long a run of each variant takes, and all of them, as far as that is known."""
+    known = [(each, seconds) for each in variants if (seconds := each.run_seconds) is not None]
+    if not any(seconds for _, seconds in known):
         return []
-    runs = [
-        f"{each.variant} {each.num_runs} × {written_time(value)}"
-        for each, value in zip(variants, known, strict=True)
-    ]
-    total = sum(each.num_runs * value for each, value in zip(variants, known, strict=True))
-    most = "at most" if any(each.may_be_less for each in variants) else "about"
-    together = f", {written_time(total)} together" if sum(each.num_runs for each in variants) > 1 else ""
+    runs = [f"{each.variant} {each.num_runs} × {written_time(seconds)}" for each, seconds in known]
+    num_runs = sum(each.num_runs for each, _ in known)
+    total = written_time(sum(each.num_runs * seconds for each, seconds in known))
+    together = f", {total} together" if num_runs > 1 else ""
+    less = " or less" if any(each.may_be_less for each, _ in known) else ""
+    unknown = [each.variant for each in variants if each.run_seconds is None]
+    rest = f"; not known of {', '.join(unknown)}, whose epochs take unequally long" if unknown else ""
     return [
-        f"To train, one run after another, takes {most} (at the rate of the whole loop): "
-        f"{', '.join(runs)}{together}."
+        f"To train, one run after another, takes about{less} (at the rate of the whole loop): "
+        f"{', '.join(runs)}{together}{rest}."
     ]
 
 

@@ -1,7 +1,7 @@
 """Measures the variants of a recipe: parts of the train loop, the whole, and a notebook's loop, in turns."""
 
 import platform
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -18,14 +18,14 @@ from cnnbench.data.base import Dataset, Split
 from cnnbench.errors import CnnbenchError, about
 from cnnbench.models import takes_bytes
 from cnnbench.models.summary import summarize_config
-from cnnbench.precision import Precision, choose_device, choose_precision, device_name
+from cnnbench.precision import PrecisionName, choose_device, choose_precision, device_name
 from cnnbench.recipe.blame import of_variant
 from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
 TRIAL_STEPS = 5
-PEAKS = {"bf16": torch.bfloat16, "fp32": torch.float32}
+PEAKS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,
     "steps_alone": loops.steps_alone,
@@ -183,21 +183,16 @@ def iterate_bench(
     yield Speeds(recipe.directory, machine, variants, notes)
 
 
-def peaks_needed(recipe: Recipe, device: torch.device) -> list[str]:
-    """Of which formats of numbers the peak is wanted: fp32, and the one of 16 bits where a variant has one.
+def peaks_needed(recipe: Recipe, device: torch.device) -> list[PrecisionName]:
+    """Of which formats of numbers the peak is wanted: fp32, and those that variants have.
 
     Where a processor has no instructions for it, its product alone would take a minute.
     """
-    needed = {"fp32"}
+    needed: set[PrecisionName] = {"fp32"}
     for config in first_seeds(recipe):
         with of_variant(recipe, config.variant), about("train", "precision"):
-            needed.add(peak_of(choose_precision(config.train.precision, device)))
+            needed.add(choose_precision(config.train.precision, device).name)
     return sorted(needed)
-
-
-def peak_of(precision: Precision) -> str:
-    """Against which peak a variant is held; fp16 is as fast as bf16 where there is both."""
-    return "fp32" if precision.name == "fp32" else "bf16"
 
 
 def first_seeds(recipe: Recipe) -> list[RunConfig]:
@@ -232,7 +227,7 @@ def measure_variant(
     config: RunConfig,
     dataset: Dataset,
     device: torch.device,
-    peaks: dict[str, float],
+    peaks: Mapping[PrecisionName, float],
     seconds: float,
     repeats: int,
     *,
@@ -247,6 +242,8 @@ def measure_variant(
         )
     precision = choose_precision(config.train.precision, device)
     summary = summarize_config(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+    # a frozen backbone may be computed in the first epoch alone, and one let go later is timed while frozen
+    epochs_differ = summary.tuning.freeze or summary.tuning.unfreeze_epoch is not None
     memory.keep_freed()
     memory.reset_peak(device)
     measures = {
@@ -279,14 +276,14 @@ def measure_variant(
         batch_size=config.data.batch_size,
         precision=precision.name,
         macs=summary.macs,
-        peak_flops=peaks[peak_of(precision)],
+        peak_flops=peaks[precision.name],
         peak_memory_mib=peak_memory_mib,
         data_alone=rates["data_alone"],
         steps_alone=rates["steps_alone"],
         whole_loop=rates["whole_loop"],
         notebook=rates.get("notebook", []),
         workers=workers,
-        run_images=run_images(config, dataset),
+        run_images=None if epochs_differ else run_images(config, dataset),
         may_be_less=may_be_less(config),
         compiling=Compiling(
             compile_seconds,

@@ -113,7 +113,8 @@ def check_names(recipe: Recipe, root: Path) -> None:
                     f"{needed} or more"
                 )
         for variant in recipe.variants:
-            if check.variants is None or variant.name in check.variants:
+            asked = not recipe.only or variant.name in recipe.only
+            if asked and (check.variants is None or variant.name in check.variants):
                 with of_check(recipe, check, variant.name):
                     anatomy = dissect(variant.data, variant.model, root, recipe.plugins, check.output)
                     _check_layers(expression, anatomy)

@@ -7,14 +7,14 @@ from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
 from cnnbench import measures
-from cnnbench.comparison.comparison import Comparison, Four, Gain, Pair, Row
+from cnnbench.comparison.comparison import Comparison, Four, Gain, Pair, Row, why_apart
 from cnnbench.comparison.measurements import (
     Measurement,
     RecipeMeasurements,
     VariantMeasurements,
     read_planned,
 )
-from cnnbench.comparison.quantities import AREA, KNOWN, MORE, Quantity
+from cnnbench.comparison.quantities import KNOWN, MORE, Quantity
 from cnnbench.paired_tests import (
     PairedTest,
     Scored,
@@ -44,16 +44,18 @@ def compared(recipes: Sequence[RecipeMeasurements], quantity: Quantity) -> Compa
     masks = [
         recipe.name for recipe in recipes if any(LEADING_OF_MASKS in run.values for run in runs_of(recipe))
     ]
-    rows, pairs, problems, gains = [], [], [], []
+    rows: list[Row] = []
+    pairs, problems, gains = [], [], []
     if masks and len(masks) < len(recipes) and quantity.name.endswith("_accuracy"):
         problems.append(
             f"accuracy is of pixels in {', '.join(masks)}, where IoU says more: compare them by themselves"
         )
     for recipe in recipes:
-        tested, untested = _pairs(recipe, quantity)
-        rows += [_row(recipe.name, variant, quantity) for variant in recipe.variants]
+        own = {variant.name: _row(recipe.name, variant, quantity) for variant in recipe.variants}
+        tested, untested = _pairs(recipe, quantity, own)
+        rows += own.values()
         pairs += tested
-        gains += _gains(recipe, quantity)
+        gains += _gains(recipe, quantity, own)
         problems += [f"{recipe.name}: {problem}" for problem in recipe.problems + untested]
     by_scene = any(run.counts_by_scene(quantity.name) for recipe in recipes for run in runs_of(recipe))
     return Comparison(rows, pairs, quantity, problems, gains=gains, by_scene=by_scene)
@@ -89,6 +91,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         best_epoch=median_low(epochs) if epochs else None,
         devices=frozenset(run.device for run in variant.measurements),
         lengths=frozenset(int(epochs) for epochs in variant.values("epochs")),
+        images=choice_of_images(variant.config),
         complete=len(variant.measurements) == len(variant.seeds),
         ended=len(variant.measurements) + len(variant.diverged) == len(variant.seeds),
         problems=tuple(variant.problems),
@@ -105,12 +108,6 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
     )
 
 
-def _compare(quantity: Quantity, variants: Sequence[VariantMeasurements]) -> bool:
-    """Whether values of the quantity can be held against each other: areas, of trainings of one length."""
-    lengths = {epochs for variant in variants for epochs in variant.values("epochs")}
-    return quantity.name != AREA or len(lengths) <= 1
-
-
 def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | None:
     """Over seeds where there are several; of one seed over images, where predictions are stored."""
     values = variant.values(quantity.name)
@@ -121,10 +118,12 @@ def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | No
         if scores.dtype == bool:
             return binomial_interval(int(scores.sum()), len(scores))
         return image_interval(scores)
-    return mean_interval(values, within=quantity.bounds)
+    return mean_interval(values, within=quantity.range)
 
 
-def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], list[str]]:
+def _pairs(
+    recipe: RecipeMeasurements, quantity: Quantity, rows: Mapping[str, Row]
+) -> tuple[list[Pair], list[str]]:
     """Every pair of variants that can be tested, and what is to be said of those that cannot."""
     if quantity.is_exact:
         return [], []
@@ -132,13 +131,11 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
     problems: list[str] = []
     if quantity.split is None:
         known = [variant for variant in recipe.variants if variant.values(quantity.name)]
-        if not _compare(quantity, known):
-            problems.append(
-                "not all runs were trained for as many epochs, so only variants of one length are tested"
-            )
+        if why := why_apart(quantity, [rows[variant.name] for variant in known]):
+            problems.append(f"{quantity.label}: not all variants are tested against each other: {why}")
         for one, other in combinations(known, 2):
             values = one.values(quantity.name), other.values(quantity.name)
-            if max(map(len, values)) > 1 and _compare(quantity, (one, other)):
+            if max(map(len, values)) > 1 and not why_apart(quantity, [rows[one.name], rows[other.name]]):
                 tested.append((one.name, other.name, compare_means(*values)))
     else:
         fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
@@ -153,12 +150,12 @@ def _pairs(recipe: RecipeMeasurements, quantity: Quantity) -> tuple[list[Pair], 
     ], problems
 
 
-def _gains(recipe: RecipeMeasurements, quantity: Quantity) -> list[Gain]:
+def _gains(recipe: RecipeMeasurements, quantity: Quantity, rows: Mapping[str, Row]) -> list[Gain]:
     """The gains that the recipe claims something of, as far as they can be tested."""
     tested: list[tuple[Four, PairedTest]] = []
     for four in dict.fromkeys(four for metric, four in recipe.gains if metric in (None, quantity.name)):
         try:
-            test = _test_of_gains(recipe, quantity, four)
+            test = _test_of_gains(recipe, quantity, four, rows)
         except ValueError:  # one pair has several seeds, the other has not
             continue
         if test is not None:
@@ -167,12 +164,14 @@ def _gains(recipe: RecipeMeasurements, quantity: Quantity) -> list[Gain]:
     return [Gain(four, test, p) for (four, test), p in zip(tested, adjusted, strict=True)]
 
 
-def _test_of_gains(recipe: RecipeMeasurements, quantity: Quantity, four: Four) -> PairedTest | None:
+def _test_of_gains(
+    recipe: RecipeMeasurements, quantity: Quantity, four: Four, rows: Mapping[str, Row]
+) -> PairedTest | None:
     if quantity.split is None:
-        among = [variant for variant in recipe.variants if variant.name in four]
-        if not _compare(quantity, among):
+        known = [[rows[name] for name in pair if name in rows] for pair in (four[:2], four[2:])]
+        if any(why_apart(quantity, pair) for pair in known):
             return None
-        found = {variant.name: variant.values(quantity.name) for variant in among}
+        found = {variant.name: variant.values(quantity.name) for variant in recipe.variants}
         a, b, c, d = (found.get(name, []) for name in four)
         return compare_gains_of_means((a, b), (c, d)) if a and b and c and d else None
     fixed = {variant.name: variant.is_fixed for variant in recipe.variants}

@@ -8,14 +8,14 @@ from cnnbench.comparison.comparison import (
     INCOMPARABLE,
     Comparison,
     Four,
-    of_one_length,
     on_one_device,
     times_compare,
+    why_apart,
 )
 from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
 from cnnbench.comparison.outlook import images_of, to_tell
-from cnnbench.comparison.quantities import AREA, written, written_interval, written_p
+from cnnbench.comparison.quantities import written, written_interval, written_p
 from cnnbench.errors import CnnbenchError
 from cnnbench.paired_tests import PairedTest
 from cnnbench.statistics import SIGNIFICANT
@@ -35,6 +35,10 @@ RULE_OF_GAINS = (
 RULE_OF_SINGLE = (
     "For these runs alone: some of them are one seed against one, and another seed may say otherwise."
 )
+RULE_OVER_SEEDS = (
+    "Of losses, train accuracy, gaps, roughness and areas the noise is that of seeds alone: which images "
+    "happen to be in the splits is not counted."
+)
 TO_TELL = "; to tell: "
 
 
@@ -50,6 +54,7 @@ class Judgement:
     evidence: list[str]
     single: bool = False
     of_gains: bool = False
+    over_seeds: bool = False  # of what is not known image by image, and no cost
 
     @property
     def words(self) -> str:
@@ -92,6 +97,8 @@ def rule(judgements: Sequence[Judgement]) -> str:
     rules = [RULE]
     if any(each.of_gains for each in judgements):
         rules.append(RULE_OF_GAINS)
+    if any(each.over_seeds for each in judgements):
+        rules.append(RULE_OVER_SEEDS)
     rules += rule_of_seeds(judgements)
     if any(each.words != each.verdict for each in judgements):
         rules.append(RULE_OF_SINGLE)
@@ -112,16 +119,12 @@ def _judge(
     if comparison.metric.name == MEMORY and not on_one_device(rows):
         why = "several machines, or seeds that were one model on one of them"
         return Judgement(text, "not tested", [f"memory of these runs does not compare ({why})"])
-    if comparison.metric.name == AREA and not of_one_length(rows):
-        why = "they were not trained for as many epochs"
-        return Judgement(text, "not tested", [f"areas under the curves of these runs do not compare ({why})"])
     evidence, gains, losses, missing = [], 0, 0, 0
     for one in better:
         for other in than:
             test, p_adjusted = _test(comparison, one, other)
             if test is None:
-                want = "runs on the same images" if comparison.metric.split else "two seeds that measured it"
-                evidence.append(f"{one} against {other}: not tested, for want of {want}")
+                evidence.append(f"{one} against {other}: not tested, {_why_untested(comparison, one, other)}")
                 missing += 1
                 continue
             single = _is_single(comparison, one, other)
@@ -147,7 +150,8 @@ def _judge(
         verdict = "supported"
     pairs = [(one, other) for one in better for other in than] + ([gain[2:]] if gain is not None else [])
     single = any(_is_single(comparison, one, other) for one, other in pairs)
-    return Judgement(text, verdict, evidence, single, gain is not None)
+    over_seeds = comparison.metric.split is None and not comparison.metric.is_cost
+    return Judgement(text, verdict, evidence, single, gain is not None, over_seeds)
 
 
 def _held_against(comparison: Comparison, gain: Four) -> tuple[str, int | None]:
@@ -200,6 +204,13 @@ def _written(
         f"{what}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
         f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"
     )
+
+
+def _why_untested(comparison: Comparison, one: str, other: str) -> str:
+    if comparison.metric.split:
+        return "for want of runs on the same images"
+    rows = [row for row in comparison.rows if row.variant in (one, other)]
+    return why_apart(comparison.metric, rows) or "for want of two seeds that measured it"
 
 
 def _is_single(comparison: Comparison, one: str, other: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from cnnbench.comparison.quantities import Quantity
+from cnnbench.comparison.quantities import AREA, Quantity
 from cnnbench.paired_tests import PairedTest
 from cnnbench.statistics import SIGNIFICANT, Estimate, Point, is_steady
 
@@ -45,6 +45,7 @@ class Row:
     is_fixed: bool = False  # no seed can change it: pretrained, and nothing trained
     is_untrained: bool = False  # random weights: what it gets right is chance
     lengths: frozenset[int] = frozenset()  # in epochs, of all its runs
+    images: str = ""  # the settings that decide which images are in which split
     data: str = ""  # the data set's name: accuracies on different ones do not compare
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
 
@@ -143,7 +144,8 @@ class Comparison:
 
     def data_sets(self, recipe: str) -> list[str]:
         """The data sets of a recipe's variants, in order, where what is compared is of their images."""
-        return list(dict.fromkeys(row.data for row in self.recipes()[recipe])) if self.metric.split else []
+        rows = [] if self.metric.is_cost else self.recipes()[recipe]
+        return list(dict.fromkeys(row.data for row in rows))
 
     def standing(self, row: Row) -> Standing:
         """How a variant stands to the best of its recipe; `tied` means that the two cannot be told apart.
@@ -152,7 +154,7 @@ class Comparison:
         """
         if row.measured is None:
             return "unmeasured"
-        best = self.best(row.recipe, row.data if self.metric.split else None)
+        best = self.best(row.recipe, None if self.metric.is_cost else row.data)
         if best is None or best is row:
             return "best"
         if self.metric.is_exact:
@@ -190,9 +192,15 @@ class Comparison:
         return (row.known.mean if self.metric.higher_is_better else -row.known.mean), size
 
 
-def of_one_length(rows: Sequence[Row]) -> bool:
-    """Whether all runs were trained for as many epochs, without which areas under curves do not compare."""
-    return len(frozenset[int]().union(*(row.lengths for row in rows))) <= 1
+def why_apart(metric: Quantity, rows: Sequence[Row]) -> str | None:
+    """Why values of a quantity that is not known image by image do not compare; None where they do."""
+    if metric.is_cost:
+        return None
+    if len({row.images for row in rows}) > 1:
+        return "they do not have the same images"
+    if metric.name == AREA and len(frozenset[int]().union(*(row.lengths for row in rows))) > 1:
+        return "they were not trained for as many epochs"
+    return None
 
 
 def times_compare(rows: Sequence[Row]) -> bool:

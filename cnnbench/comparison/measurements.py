@@ -204,13 +204,14 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             f"seed {run.seed} does not count: it was trained with other settings than the plan's ({changes})"
         )
         return
-    values = _finite({**result, **numbers_of(run, result), **result["metrics"]})
+    values = _finite({**result, **result["metrics"]})
     variant.size |= {key: values[key] for key in ("num_params", "macs") if key in values}
     if result["status"] == "diverged":
         message = f": {result['message']}" if result.get("message") else ""
         variant.problems.append(f"seed {run.seed} diverged and does not count{message}")
         variant.diverged.append(run.seed)
         return
+    values |= _finite(dict(numbers_of(run, result)))
     targets, scores = _read_predictions(run)
     for name, of_images in scores.items():
         if name in result["metrics"] and name not in values:

@@ -21,6 +21,8 @@ class Quantity:
     is_cost: bool = False  # what a variant costs, against how good it is
     is_exact: bool = False  # the same for each seed: nothing to estimate
     split: Literal["test", "val"] | None = None
+    is_symptom: bool = False  # of how training went: what learns nothing has little of it
+    is_signed: bool = False  # a difference of shares, which may lie below zero
 
     @property
     def axis(self) -> str:
@@ -33,10 +35,10 @@ class Quantity:
         return self.unit in ("%", "points")
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def range(self) -> tuple[float, float]:
         """The least and the largest value there can be."""
         if self.is_proportion:
-            return (-1.0 if self.name.endswith("_gap") else 0.0), 1.0
+            return (-1.0 if self.is_signed else 0.0), 1.0
         return (0.0 if self.is_cost else -math.inf), math.inf
 
 
@@ -59,9 +61,9 @@ KNOWN = {
         Quantity("val_loss", "validation loss"),
         Quantity("train_loss", "train loss"),
         Quantity(AREA, "area under the learning curve", "%", higher_is_better=True),
-        Quantity("roughness", "roughness of training", "points"),
-        Quantity("val_gap", "gap between train and validation", "points"),
-        Quantity("test_gap", "gap between train and test", "points"),
+        Quantity("roughness", "roughness of training", "points", is_symptom=True),
+        Quantity("val_gap", "gap between train and validation", "points", is_symptom=True, is_signed=True),
+        Quantity("test_gap", "gap between train and test", "points", is_symptom=True, is_signed=True),
         Quantity("train_seconds", "training time", "s", is_cost=True),
         Quantity("val_seconds", "validation time", "s", is_cost=True),
         Quantity("latency_ms", "latency", "ms", is_cost=True),

@@ -1,6 +1,7 @@
 """What a comparison allows to say, in plain sentences."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from cnnbench.comparison.comparison import (
     EQUAL_COST,
@@ -11,6 +12,7 @@ from cnnbench.comparison.comparison import (
     Standing,
     measured_rows,
     times_compare,
+    why_apart,
 )
 from cnnbench.comparison.outlook import TOO_CLOSE, images_of, to_tell
 from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
@@ -62,7 +64,12 @@ def _conclude_alike(comparison: Comparison, best: Row, measured: list[Row]) -> I
     if len(measured) > 1:
         yield from _differences(comparison, best, measured)
     yield from _caution(comparison, measured)
-    if len(measured) > 1 and not comparison.metric.is_cost:
+    if comparison.metric.is_symptom:
+        yield (
+            f"{comparison.metric.label.capitalize()}: it says how training went, and not how good a network "
+            "is; one that has learned nothing has little of it."
+        )
+    elif len(measured) > 1 and not comparison.metric.is_cost:
         yield from _payoff(comparison, best, measured)
 
 
@@ -90,12 +97,13 @@ def _differences(comparison: Comparison, best: Row, measured: list[Row]) -> Iter
         how = f"at 95 % ({' or '.join(sorted(tests))}; {_corrected(num_pairs)})"
         who = _listed([row.variant for row in tied])
         yield (
-            f"{who} cannot be told apart from the best, {best.variant}, {how}. "
-            f"{_advice(comparison, [best, *tied])}"
+            f"{who} cannot be told apart from the best, {best.variant}, {how}."
+            + ("" if comparison.metric.is_symptom else f" {_advice(comparison, [best, *tied])}")
         )
         yield from _outlook(comparison, best, tied, num_pairs)
     if worse:
-        yield f"Worse than {best.variant}: {'; '.join(_worse(comparison, best, row) for row in worse)}."
+        than = "Larger than that of" if comparison.metric.is_symptom else "Worse than"
+        yield f"{than} {best.variant}: {'; '.join(_worse(comparison, best, row) for row in worse)}."
     if untested := by_standing.get("untested", []):
         who = _listed([row.variant for row in untested])
         why = _why_untested(comparison, measured)
@@ -121,6 +129,8 @@ def _outlook(comparison: Comparison, best: Row, tied: list[Row], num_pairs: int)
 
 
 def _why_untested(comparison: Comparison, measured: list[Row]) -> str:
+    if comparison.metric.split is None and (why := why_apart(comparison.metric, measured)):
+        return why
     if any(row.known.num == 1 for row in measured) and comparison.metric.split is None:
         return f"one seed says nothing about the noise of {comparison.metric.label}; use --seeds 3 or more"
     return "they were not tested on the same images, or their predictions are not stored"
@@ -218,6 +228,12 @@ def _payoff(comparison: Comparison, best: Row, measured: list[Row]) -> Iterator[
             continue
         who = _listed([f"{row.variant} ({_written_cost(name, costs[row.variant])})" for row in front])
         doubts = "".join(_doubt(comparison, front[: place + 1], cheaper) for place in range(1, len(front)))
+        if name == "train_seconds":
+            doubts += "".join(
+                f" That {one.variant} is faster than {other.variant} may be noise."
+                for one, other in pairwise(sorted(front, key=lambda row: costs[row.variant]))
+                if not _is_fastest([one, other], one.variant)
+            )
         yield f"{start}: no other variant is both {cheaper} and {better} than {who}.{doubts}"
 
 

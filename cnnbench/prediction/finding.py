@@ -39,7 +39,7 @@ def find_run(path: Path, runs_dir: Path = Path("runs")) -> FoundRun:
     runs = _seeds(place)
     if not runs:
         variants = _variants(place)
-        if len(variants) == 1:
+        if len(variants) == 1 and _num_planned(place) == 1:
             return find_run(variants[0], runs_dir)
         raise CnnbenchError(_no_run(place, variants))
     reasons: list[str] = []
@@ -92,9 +92,17 @@ def _variants(place: Path) -> list[Path]:
     return sorted(child for child in place.iterdir() if child.is_dir() and _seeds(child))
 
 
+def _num_planned(place: Path) -> int | None:
+    """How many variants the recipe has whose runs are here; None where its plan is not."""
+    try:
+        return len(read_json(place / "plan.json")["variants"])
+    except (DamagedError, LookupError, TypeError):
+        return None
+
+
 def _no_run(place: Path, variants: Sequence[Path]) -> str:
     if variants:
-        return f"{place} has several variants: name {choices(map(str, variants))}"
+        return f"{place} holds the variants of a recipe: name {choices(map(str, variants))}"
     return f"{place} holds no run: there is no config.json; name the directory of a run, such as {EXAMPLE}"
 
 

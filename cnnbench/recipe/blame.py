@@ -42,7 +42,7 @@ def of_check(recipe: Recipe, check: Check, variant: str = "") -> Iterator[None]:
         of_variant = f", variant {variant!r}" if variant else ""
         said = f'check "{check.text}"{of_variant}: {error}'
         entries = [(each["text"], each["expression"]) for each in parse(recipe.path, recipe.text)["checks"]]
-        key = error.setting[-1] if error.setting else "expression"
+        key = "output" if error.setting == ("output",) else "expression"
         path = ("checks", entries.index((check.text, check.expression)), key)
         raise RecipeError([_placed(recipe, said, variant, path)]) from error
 

@@ -92,7 +92,7 @@ def read_expression(text: str) -> Expression:
     for quantity, number in expression.bounds():
         if QUANTITIES[quantity.name].is_share and number.value > 1:
             raise ExpressionError(
-                f"{quantity.name} is a share, from 0 to 1: {number.value / 100:g} for {number.value:g} %",
+                f"{quantity.name} is written as a share: {number.value / 100:g} for {number.value:g} %",
                 number.start,
                 number.end,
             )

@@ -64,12 +64,14 @@ def _indent(mark: Mark) -> str:
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known name most like this word, or the only one that contains it, capitals aside; None without."""
+    """The known name most like this word, or the only one with a word that begins with it; None without."""
     by_lower = {name.lower(): name for name in known}
     text = str(word).lower()
     if found := difflib.get_close_matches(text, by_lower, n=1, cutoff=0.6):
         return by_lower[found[0]]
-    containing = [name for lower, name in by_lower.items() if len(text) >= MIN_PART and text in lower]
+    containing = [
+        name for lower, name in by_lower.items() if len(text) >= MIN_PART and f"_{text}" in f"_{lower}"
+    ]
     return containing[0] if len(containing) == 1 else None
 
 

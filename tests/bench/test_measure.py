@@ -126,10 +126,13 @@ def test_how_long_the_recipe_takes() -> None:
     start = "To train, one run after another, takes"
     rate = "(at the rate of the whole loop):"
     assert formats.time_to_train([quick, slow]) == [
-        f"{start} at most {rate} quick 3 × 8 min, slow 2 × 2 h 47 min, 5 h 58 min together."
+        f"{start} about or less {rate} quick 3 × 8 min, slow 2 × 2 h 47 min, 5 h 58 min together."
     ]
     assert formats.time_to_train([replace(quick, num_runs=1)]) == [f"{start} about {rate} quick 1 × 8 min."]
-    assert formats.time_to_train([quick, speed_of("noise", 1.0)]) == []
+    held = speed_of("held", 1.0)
+    assert formats.time_to_train([held]) == []
+    (said,) = formats.time_to_train([quick, held])
+    assert said.endswith("25 min together; not known of held, whose epochs take unequally long.")
     assert [formats.written_time(value) for value in (0.4, 99, 100, 5999, 6000)] == [
         "0 s", "99 s", "2 min", "1 h 40 min", "1 h 40 min"
     ]  # fmt: skip
@@ -196,6 +199,13 @@ def test_the_standard_set_is_that_of_the_known_figures() -> None:
 
 def test_a_matrix_product_does_billions_of_operations() -> None:
     assert 1e9 < matmul_flops(torch.float32, torch.device("cpu")) < 1e14
+
+
+def test_where_bf16_is_emulated_a_smaller_product_tells() -> None:
+    """And is no faster than one with instructions for it, by far."""
+    cpu = torch.device("cpu")
+    rate = matmul_flops(torch.bfloat16, cpu)
+    assert 1e6 < rate < (1e14 if has_bf16(cpu) else matmul_flops(torch.float32, cpu))
 
 
 def test_only_peaks_that_a_variant_is_held_against_are_measured(tmp_path: Path) -> None:

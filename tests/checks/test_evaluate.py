@@ -96,6 +96,8 @@ def test_a_quantity_of_the_course_of_training(trained: Path, tmp_path: Path) -> 
     rows = [{"epoch": epoch, "val_accuracy": value} for epoch, value in enumerate((0.1, 0.5, 0.8))]
     (run.path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run.path / "probes.jsonl").unlink()
+    result = json.loads((run.path / "result.json").read_text())
+    (run.path / "result.json").write_text(json.dumps(result | {"epochs": 2}))
     more = 'variants = ["equal"]'
     found = results(tmp_path, "area_under_curve == 0.65", more)
     assert found.verdict == "not evaluated"  # seed 0 was not trained at all

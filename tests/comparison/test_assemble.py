@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from cnnbench.comparison import Comparison, compare
-from cnnbench.comparison.comparison import of_one_length
+from cnnbench.comparison.comparison import why_apart
 from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdown, to_rows, to_table
 from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.comparison.sentences import conclusions
@@ -97,7 +98,8 @@ def write_run(
         **result,
     }
     (path / "config.json").write_text(json.dumps({"recipe": "r", "variant": "v", "seed": seed, **config}))
-    (path / "history.jsonl").write_text('{"epoch": 0}\n')
+    epochs = range(content["epochs"] + 1)
+    (path / "history.jsonl").write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in epochs))
     if predictions:
         np.savez_compressed(
             path / "predictions.npz",
@@ -359,6 +361,7 @@ def corrupt_inside(path: Path) -> None:
         ),
         pytest.param("history.jsonl", truncate, id="truncated history"),
         pytest.param("history.jsonl", lambda path: path.write_text('{"step": 0}\n'), id="no epoch"),
+        pytest.param("history.jsonl", lambda path: path.write_text('{"epoch": 0}\n'), id="epochs that lack"),
         pytest.param(
             "history.jsonl",
             lambda path: path.write_text('{"epoch": 0}\n{"epoch": 1e12}\n'),
@@ -594,14 +597,41 @@ def test_areas_of_trainings_of_other_lengths_do_not_compare(tmp_path: Path) -> N
     runs = RecipeRuns(tmp_path / "a").add("x", [900, 901]).add("y", [900, 901]).add("z", [900, 901], epochs=2)
     for variant in "xyz":
         for seed in range(2):
-            write_course(runs.run(variant, seed), [0.1, 0.7 + 0.01 * seed, 0.8])
+            write_course(runs.run(variant, seed), [0.1, 0.7 + 0.01 * seed, 0.8, 0.8][: 3 + (variant != "z")])
     comparison = compare([tmp_path], metric="area_under_curve")
     assert [(pair.a, pair.b) for pair in comparison.pairs] == [("x", "y")]
-    assert "a: not all runs were trained for as many epochs" in comparison.problems[0]
+    why = "they were not trained for as many epochs"
+    said = "area under the learning curve: not all variants are tested against each other"
+    assert comparison.problems == [f"a: {said}: {why}"]
+    assert f"Whether x is really better than z was not tested: {why}." in conclusions(comparison)
     x, y, z = comparison.rows
-    assert of_one_length([x, y])
-    assert not of_one_length([y, z])
+    assert why_apart(comparison.metric, [x, y]) is None
+    assert why_apart(comparison.metric, [y, z]) == why
     assert compare([tmp_path], metric="val_accuracy").problems == []
+
+
+def test_gaps_on_other_images_do_not_compare(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 901]).add("y", [950, 952])
+    runs.variants[1]["config"] = {**CONFIG, "data": {"name": "cifar10"}}
+    runs.variants.append({"name": "z", "seeds": [0, 1], "config": {**CONFIG, "data": {"name": "cifar10"}}})
+    runs.add("unused", [900])
+    for variant, right in (("y", (950, 952)), ("z", (960, 961))):
+        for seed in range(2):
+            shutil.rmtree(runs.run(variant, seed), ignore_errors=True)
+            write_run(runs.run(variant, seed), seed, right[seed], config=runs.variants[1]["config"])
+    for metric in ("test_gap", "test_loss"):
+        comparison = compare([tmp_path], metric=metric)
+        assert [(pair.a, pair.b) for pair in comparison.pairs] == [("x", "unused"), ("y", "z")]
+        assert "they do not have the same images" in comparison.problems[0]
+    assert ("x", "y") in [(pair.a, pair.b) for pair in compare([tmp_path], metric="train_seconds").pairs]
+
+
+def test_of_what_says_nothing_of_the_network_nothing_is_advised(tmp_path: Path) -> None:
+    """95 % of train are right, and about 90 and 80 % of test: the larger gap is called larger, not worse."""
+    RecipeRuns(tmp_path / "a").add("x", [900, 901]).add("y", [800, 801], num_params=9000)
+    _, differs, caution = conclusions(compare([tmp_path], metric="test_gap"))
+    assert differs.startswith("Larger than that of x: y by 10.0 points")
+    assert caution.startswith("Gap between train and test: it says how training went")
 
 
 def test_a_gap_may_be_below_zero(tmp_path: Path) -> None:

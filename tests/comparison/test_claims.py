@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnnbench.comparison.claims import judge, rule, rule_of_seeds
+from cnnbench.comparison.claims import RULE_OVER_SEEDS, judge, rule, rule_of_seeds
 from cnnbench.comparison.comparison import Comparison, Gain, Pair, Row
 from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
 from cnnbench.comparison.quantities import KNOWN
@@ -92,12 +92,20 @@ def test_a_claim_about_the_course_of_training() -> None:
 
     claim = {"text": "a learns sooner.", "better": ["a"], "than": ["b"], "metric": "area_under_curve"}
     (found,) = judge(comparison(), [claim], compare_by)
-    assert found.verdict == "supported"
+    assert (found.verdict, found.over_seeds) == ("supported", True)
     assert found.evidence[0].startswith("a against b: +5.1 points of area under the learning curve (95 %")
-    rows[1] = replace(rows[1], lengths=frozenset({7, 8}))  # a seed of b stopped early
-    (found,) = judge(comparison(), [claim], compare_by)
+    assert RULE_OVER_SEEDS in rule([found])
+    assert RULE_OVER_SEEDS not in rule(judge(comparison(), [{**claim, "metric": None}]))
+    d = {**claim, "than": ["d"]}  # of which there is no pair
+    (found,) = judge(comparison(), [d], compare_by)
+    assert found.evidence == ["a against d: not tested, for want of two seeds that measured it"]
+    rows[3] = replace(rows[3], lengths=frozenset({7, 8}))  # a seed of d stopped early
+    (found,) = judge(comparison(), [d], compare_by)
     assert found.verdict == "not tested"
-    assert "not trained for as many epochs" in found.evidence[0]
+    assert found.evidence == ["a against d: not tested, they were not trained for as many epochs"]
+    rows[3] = replace(rows[3], images="others")
+    (found,) = judge(comparison(), [{**d, "metric": "test_loss"}], compare_by)
+    assert found.evidence == ["a against d: not tested, they do not have the same images"]
     rough = {**claim, "metric": "roughness", "better": ["b"], "than": ["a"]}
     (found,) = judge(comparison(), [rough], compare_by)
     assert found.verdict == "supported"  # of roughness less is better

@@ -50,7 +50,13 @@ def test_a_path_below_the_runs(runs: Path) -> None:
 
 def test_a_recipe_of_one_variant_stands_for_that(runs: Path) -> None:
     make(runs / "alone/only/seed0")
+    plan = runs / "alone/plan.json"
+    plan.write_text(json.dumps({"variants": [{"name": "only"}]}))
     assert find_run(Path("alone"), runs).run.path == runs / "alone/only/seed0"
+    for content in (json.dumps({"variants": [{"name": "only"}, {"name": "not trained yet"}]}), "{}", "{"):
+        plan.write_text(content)
+        with pytest.raises(CnnbenchError, match=r"alone holds the variants of a recipe: name .*only"):
+            find_run(Path("alone"), runs)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_a_recipe_of_one_variant_stands_for_that(runs: Path) -> None:
         ("demo/wide/seed2", "seed2 is not finished; run `cnnbench recipe demo.toml`"),
         ("demo/wide/seed3", r"there is no .*seed3, did you mean '[^']*(seed2|seed10|seed0)'"),
         ("demo/wid/seed0", "there is no .*, did you mean '.*demo/wide'"),
-        ("demo", "demo has several variants: name one of .*demo/narrow, .*demo/wide"),
+        ("demo", "demo holds the variants of a recipe: name one of .*demo/narrow, .*demo/wide"),
         ("demo/plan.json", "plan.json is a file"),
         (".", "holds no run: there is no config.json"),
         ("zzz", "there is no .*zzz: name the directory of a run"),

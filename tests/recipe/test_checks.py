@@ -67,12 +67,12 @@ def test_a_random_one_takes_draws(tmp_path: Path) -> None:
         ('expression = """\nmacs > 1 and\n  mcas < 2"""', 14, 3, "did you mean 'macs'?"),
         ('expression = "macs > \\u0031 + x"', 12, 14, "unknown quantity x"),  # escapes: the whole value
         ("expression = 3", 12, 14, "found 3"),
-        ('expression = "test_accuracy > 90"', 12, 31, "is a share, from 0 to 1: 0.9 for 90 %"),
+        ('expression = "test_accuracy > 90"', 12, 31, "is written as a share: 0.9 for 90 %"),
         (
             'expression = "macs > 9 and 2 < test_gap < 5"',
             12,
             28,
-            "test_gap is a share, from 0 to 1: 0.02 for 2 %",
+            "test_gap is written as a share: 0.02 for 2 %",
         ),
         ('expression = "macs > 1"\nvariants = ["wild"]', 13, 13, "unknown variant"),
         ('expression = "macs > 1"\nvariants = []', 13, 12, "1 or more"),
@@ -116,6 +116,8 @@ def test_single_brackets_are_told_apart(tmp_path: Path) -> None:
 def test_every_quantity_of_the_comparison_can_be_checked() -> None:
     of_runs = {name for name, known in QUANTITIES.items() if not known.of_layer}
     assert of_runs == {*KNOWN, *MORE}  # a run of another task has no IoU, and the check says so
+    for name, quantity in (KNOWN | MORE).items():
+        assert QUANTITIES[name].is_share == quantity.is_proportion, name
 
 
 def test_the_schema_knows_checks_and_initializations() -> None:

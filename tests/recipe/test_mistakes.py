@@ -16,6 +16,7 @@ KNOWN = ["learning_curves", "area_under_curve", "stability", "ReLU"]
         ("Curves", "learning_curves"),
         ("curve", None),  # two contain it
         ("st", None),  # too short to hint at anything
+        ("ear", None),  # inside a word
         ("", None),
         (7, None),
     ],
