@@ -36,7 +36,12 @@ def _claim(
     claim = check.claim(layer)
     if claim is None:
         return None
-    if claim.metric is not None and claim.metric not in METRICS:
+    if claim.metric in ("num_params", "macs"):
+        said = (
+            f"{claim.metric} is known before training, so there is nothing to claim: state it in [[checks]]"
+        )
+        check.add(layer.origin(("metric",)), said)
+    elif claim.metric is not None and claim.metric not in METRICS:
         check.unknown(layer.origin(("metric",)), claim.metric, "metric {}", METRICS)
     elif judged_on == "val" and claim.metric in TEST_METRICS:
         check.add(layer.origin(("metric",)), LEFT_ALONE.format(claim.metric))

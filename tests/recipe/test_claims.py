@@ -108,6 +108,11 @@ def test_mistakes_in_a_gain(tmp_path: Path, better: str, by_more_than: str, line
             14,
             "did you mean 'train_seconds'?",
         ),
+        (
+            'text = "x"\nbetter = ["wide"]\nthan = ["plain"]\nmetric = "macs"',
+            14,
+            "macs is known before training, so there is nothing to claim",
+        ),
     ],
     ids=[
         "unknown variant",
@@ -118,6 +123,7 @@ def test_mistakes_in_a_gain(tmp_path: Path, better: str, by_more_than: str, line
         "missing",
         "unknown key",
         "unknown metric",
+        "known before",
     ],
 )
 def test_mistakes_are_shown_where_they_are(tmp_path: Path, claim: str, line: int, said: str) -> None:
