@@ -116,12 +116,13 @@ class _Evaluator:
 
     def _of_run(self, run: Run, anatomy: Anatomy) -> Callable[[Quantity], float]:
         result = run.result() or {}
-        course = numbers_of(run, result) if result.get("status") == "complete" else {}
 
         def lookup(quantity: Quantity) -> float:
             source = QUANTITIES[quantity.name].source
             if not QUANTITIES[quantity.name].of_layer:
-                value = {**result, **(result.get("metrics") or {}), **course}.get(quantity.name)
+                value = {**result, **(result.get("metrics") or {})}.get(quantity.name)
+                if value is None and result.get("status") == "complete":
+                    value = numbers_of(run, result).get(quantity.name)
                 if value is None:
                     why = f": {result['message']}" if result.get("message") else ""
                     raise EvaluationError(f"the run has no {quantity.name}{why}")

@@ -209,6 +209,14 @@ def test_layers_are_checked_before_training(tmp_path: Path, expression: str, mor
     assert not (tmp_path / "runs").exists()
 
 
+def test_only_what_is_asked_for_is_checked(tmp_path: Path) -> None:
+    path = write(tmp_path, "[[checks]]\ntext = 'x'\nexpression = 'weight_variance(layer3) > 0'\n")
+    path.write_text(path.read_text() + "[[variants]]\nname = 'other'\nmodel = {name = 'mlp', widths = [4]}\n")
+    describe_plan(load_recipe(path, only=["equal"]), tmp_path, tmp_path / "runs")
+    with pytest.raises(CnnbenchError, match=r"variant 'other': .* no layer with weights 'layer3'"):
+        describe_plan(load_recipe(path), tmp_path, tmp_path / "runs")
+
+
 def test_checks_without_variants_are_about_all(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, "[[checks]]\ntext = 'x'\nexpression = 'channels(layer3) == 16'\n"))
     check_names(recipe, tmp_path)

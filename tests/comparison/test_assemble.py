@@ -244,6 +244,9 @@ def test_the_faster_one_is_named_where_that_is_beyond_the_noise(
     assert said.endswith(
         "to train (40.5 s)." if is_faster else "Neither size nor time speaks for one of them."
     )
+    runs.add("better", [960, 961], train_seconds=60.0)
+    (payoff,) = [each for each in conclusions(compare([tmp_path])) if each.startswith("Per second")]
+    assert (" That fast is faster than better may be noise." in payoff) == (not is_faster)
 
 
 def test_p_values_are_corrected_for_the_pairs_of_the_recipe(tmp_path: Path) -> None:
