@@ -103,8 +103,8 @@ ParallelSeeds = Annotated[
     SeedsAtOnce,
     typer.Option(
         "--parallel-seeds",
-        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, not beside "
-        "--jobs.",
+        help="The seeds of a variant as one batched model, where it can be; auto: on a GPU alone, where "
+        "their steps cannot be recorded, and not beside --jobs.",
     ),
 ]
 Only = Annotated[

@@ -21,6 +21,7 @@ from cnnbench.job import (
     told_of_memory,
 )
 from cnnbench.models import build_model, takes_bytes
+from cnnbench.passes import why_not_recorded
 from cnnbench.precision import choose_precision
 from cnnbench.recipe.config import RunConfig
 from cnnbench.runs import Run
@@ -31,11 +32,18 @@ from cnnbench.training import DivergedError, Epoch
 TOO_MUCH = "for several seeds at once; try --parallel-seeds off"
 
 
-def reason_apart(config: RunConfig, dataset: Dataset, device: torch.device) -> str | None:
+def reason_apart(
+    config: RunConfig, dataset: Dataset, device: torch.device, *, if_faster: bool = False
+) -> str | None:
     """Why the seeds of these settings must be trained one by one; None where they need not be.
 
-    Raises OutOfMemoryError where that cannot be found out.
+    With `if_faster` also where recorded steps are faster. Raises OutOfMemoryError where there is too little
+    memory to find out.
     """
+    if if_faster and not config.train.compile:
+        model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
+        if why_not_recorded(model, device) is None:
+            return "steps recorded on the GPU are faster"
     precision = choose_precision(config.train.precision, device)
     with told_of_memory(device, TOO_MUCH):
         models = []

@@ -27,8 +27,11 @@ class Precision:
         """Whether gradients need scaling: fp16 alone has too small a range for them."""
         return self.name == "fp16"
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.name != "fp32")
+    def autocast(self, keeps_weights: bool = True) -> torch.autocast:
+        """A block in this format; `keeps_weights` converts each once in it, however often it is used."""
+        return torch.autocast(
+            self.device_type, dtype=self.dtype, enabled=self.name != "fp32", cache_enabled=keeps_weights
+        )
 
 
 def choose_device(requested: str) -> torch.device:

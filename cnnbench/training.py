@@ -14,6 +14,7 @@ from cnnbench.data.loader import Loader
 from cnnbench.evaluation import evaluate_val
 from cnnbench.features import reused_features
 from cnnbench.models.tuning import begin_epoch, parameters_by_lr, tuning_of
+from cnnbench.passes import Passes, training_passes
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
@@ -115,6 +116,7 @@ class TrainingState:
         self.probes: list[dict[str, Any]] = []  # one for each row
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
+        self.passes: Passes | None = None  # as `fit` makes them, which may take a while
 
     def add(self, row: Epoch, measured: dict[str, Any]) -> None:
         """Appends a row and what was measured beside it, and keeps the weights if it is the best row.
@@ -179,10 +181,11 @@ def fit(
     with reused_features(state.model, loader, precision, at_a_time) as (batches, remark):
         if remark is not None:
             yield Remark(remark)
-        forward = cast("nn.Module", torch.compile(state.model)) if config.compile else state.model
+        if state.passes is None:
+            state.passes = training_passes(state.model, task, config, precision, loader.device)
         let_go = tuning_of(state.model).unfreeze_epoch or 0
         while len(state.rows) <= config.epochs and not stops_early(state.rows, config, let_go):
-            yield from train_epoch(state, forward, batches, config, precision, seed)
+            yield from train_epoch(state, state.passes, batches, config, precision, seed)
             yield state.rows[-1]
 
 
@@ -216,7 +219,7 @@ def beyond_accuracy(**measured: dict[str, float]) -> dict[str, float]:
 
 def train_epoch(
     state: TrainingState,
-    forward: nn.Module,
+    passes: Passes,
     loader: Loader,
     config: TrainConfig,
     precision: Precision,
@@ -236,15 +239,13 @@ def train_epoch(
     resizing = config.progressive_resizing
     size = resizing.size_in(epoch, config.epochs) if resizing else None
     begin_epoch(state.model, epoch)
-    forward.train()
+    state.model.train()
     start = last_report = perf_counter()
     for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch, size)):
         lr = learning_rate(config, (first_step + step + 0.5) / (config.epochs * num_steps))
         for group, factor in zip(state.optimizer.param_groups, state.lr_factors, strict=True):
             group["lr"] = lr * factor
-        with precision.autocast():
-            logits = forward(inputs)
-        loss = task.train_loss(logits.float(), targets)
+        loss, counted = passes(inputs, targets)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if config.grad_clip is not None:
             state.scaler.unscale_(state.optimizer)
@@ -253,7 +254,7 @@ def train_epoch(
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         losses[step] = loss.detach()
-        counts = counts + task.counts(logits.detach(), targets)
+        counts = counts + counted
         num_images += len(targets)
         if (now := perf_counter()) - last_report > STEP_INTERVAL_SECONDS:
             last_report = now

@@ -1,5 +1,6 @@
 """The README says what is so: its commands work, its paths exist, and it leaves nothing out."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -187,11 +188,28 @@ def test_every_recipe_stands_in_the_table(path: Path) -> None:
     assert any(f"`{path.relative_to(ROOT).as_posix()}` |" in row for row in rows)
 
 
+def test_the_page_on_a_gpu_has_what_other_pages_report() -> None:
+    results = ROOT / "docs/results"
+    page = (results / "gpu.md").read_text(encoding="utf-8")
+    row = r"^\| \[([\w/]+)\]\(\1\.md\) \| (\S+)( \(\w+\))? \| [\d.]+ \| ([\d.]+)(?: ± ([\d.]+))? \| (\d+) \|$"
+    found = re.findall(row, page, re.MULTILINE)
+    assert len(found) == page.count("\n| [") > 70
+    stems = {"": "test_accuracy", " (IoU)": "test_iou", " (validation)": "val_accuracy"}
+    for name, variant, measure, mean, std, num_seeds in found:
+        file = results / name / "tables/results.csv"
+        rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+        reported = next(each for each in rows if each["variant"] == variant)
+        of_seeds = [float(reported[f"{stems[measure]}_{key}"] or 0) for key in ("mean", "std")]
+        digits = len(mean.partition(".")[2])
+        assert [f"{100 * value:.{digits}f}" for value in of_seeds] == [mean, std or f"{0:.{digits}f}"]
+        assert reported["num_seeds"] == num_seeds
+
+
 def test_every_page_is_linked_from_both_tables() -> None:
     """Of recipes: the one of the README by section, and the one of all answers."""
     results = ROOT / "docs/results"
     names = {page.relative_to(results).with_suffix("").as_posix() for page in results.rglob("*.md")}
-    names -= {"README", "bench"}
+    names -= {"README", "bench", "gpu"}
     of_recipes = re.findall(r"`recipes/([\w/]+)\.toml` \| \[page\]\(docs/results/([\w/]+)\.md\) \|", PROSE)
     assert {name for name, _ in of_recipes} == names
     assert all(name == page for name, page in of_recipes)

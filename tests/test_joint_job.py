@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import allclose
 
+from cnnbench.data import load_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.job import Resumed
+from cnnbench.joint_job import reason_apart
 from cnnbench.recipe import Recipe, load_recipe
 from cnnbench.running import iterate_recipe, run_recipe
 from cnnbench.running.events import Finished, Notice, Working
@@ -105,6 +108,15 @@ def test_auto_is_one_by_one_on_a_processor(recipe: Recipe, tmp_path: Path, choic
     result = a_run(tmp_path, "mlp", 0).result()
     assert result is not None
     assert result["device"]["seeds_in_one"] == 1
+
+
+def test_auto_leaves_alone_what_a_gpu_replays_faster(recipe: Recipe) -> None:
+    """Decided by the model and the kind of device, so no GPU is needed for it."""
+    config = recipe.run_configs()[0]
+    dataset = load_dataset(config.data, Path())
+    reason = reason_apart(config, dataset, torch.device("cuda"), if_faster=True)
+    assert reason == "steps recorded on the GPU are faster"
+    assert reason_apart(config, dataset, torch.device("cpu"), if_faster=True) is None
 
 
 def test_one_seed_is_trained_as_ever(recipe: Recipe, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.evaluation import evaluate
 from cnnbench.models.tuning import Backboned, Tuning
+from cnnbench.passes import training_passes
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, EarlyStopping, Named, ProgressiveResizing, TrainConfig
-from cnnbench.tasks import Segmentation
+from cnnbench.tasks import Classification, Segmentation
 from cnnbench.training import (
     DivergedError,
     Epoch,
@@ -523,8 +524,9 @@ def test_nothing_waits_for_the_device_within_an_epoch(dataset: Dataset, precisio
     config = TrainConfig(epochs=1, optimizer=Named(name="sgd"), grad_clip=1.0, label_smoothing=0.1)
     state, loader = begin(dataset, config, precision, augment=CROP_FLIP)
     state.add(row(0, 0.1), {})
+    passes = training_passes(state.model, Classification(0.1), config, precision, CPU)
     with Recorder() as recorder:
-        list(train_epoch(state, state.model, loader, config, precision, seed=0))
+        list(train_epoch(state, passes, loader, config, precision, seed=0))
     steps = [place for place, name in enumerate(recorder.names) if name.startswith("_fused_sgd")]
     assert len(steps) == loader.num_train_steps == 9
     between = recorder.names[steps[0] : steps[-1]]  # from the first step taken to the last one

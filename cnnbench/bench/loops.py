@@ -17,6 +17,7 @@ from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.models import build_model, takes_bytes
 from cnnbench.models.tuning import begin_epoch
+from cnnbench.passes import training_passes
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import RunConfig
 from cnnbench.tasks import make_task
@@ -78,16 +79,16 @@ def steps_alone(
     model.to(memory_format=torch.channels_last)
     begin_epoch(model, 1)
     model.train()
-    forward = cast("nn.Module", torch.compile(model)) if compiled else model
     task = make_task(dataset.task, config.train)
+    asked = config.train.model_copy(update={"compile": compiled})
+    passes = training_passes(model, task, asked, precision, device)
     inputs, targets = next(loader.train_batches(config.seed, 1))
 
     def measure(num_steps: int) -> float:
         start = perf_counter()
         for _ in range(num_steps):
-            with precision.autocast():
-                logits = forward(inputs)
-            task.train_loss(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+            loss, _ = passes(inputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
             for parameter in model.parameters():
                 parameter.grad = None
         wait(device)

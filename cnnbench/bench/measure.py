@@ -1,5 +1,6 @@
 """Measures the variants of a recipe: parts of the train loop, the whole, and a notebook's loop, in turns."""
 
+import os
 import platform
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +25,9 @@ from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
+MOST_WORKERS = 8
 TRIAL_STEPS = 5
+CUDA_TRIAL_STEPS = 50  # five are over before there is anything to time
 PEAKS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,
@@ -252,12 +255,12 @@ def measure_variant(
         )
         for name, make in LOOPS.items()
     }
-    num_steps = {name: steps_in(seconds, measures[name], config, dataset) for name in measures}
+    num_steps = {name: steps_in(seconds, measures[name], config, dataset, device) for name in measures}
     peak_memory_mib = memory.peak_mib(device)  # before the notebook's images come beside
     workers = None
     if dataset.task == "classification" and not takes_bytes(config.model, config.plugins):
         workers, measures["notebook"] = faster_notebook(config, dataset, device)
-        num_steps["notebook"] = steps_in(seconds, measures["notebook"], config, dataset)
+        num_steps["notebook"] = steps_in(seconds, measures["notebook"], config, dataset, device)
     compile_seconds = 0.0
     if compiled:
         make = loops.steps_alone(config, dataset, device, precision, compiled=True)
@@ -326,16 +329,26 @@ def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:
 
 
 def faster_notebook(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[int, loops.Measure]:
-    """The notebook that loads its images in two worker processes or in its own: workers can lose."""
-    offers = {workers: loops.notebook_loop(config, dataset, device, workers) for workers in (0, 2)}
-    rates = {workers: measure(TRIAL_STEPS) for workers, measure in offers.items()}
+    """The notebook that loads its images in two processes or more, or in its own: workers can lose."""
+    counts = sorted({0, 2, min(MOST_WORKERS, os.cpu_count() or 1)} - {1})
+    offers = {workers: loops.notebook_loop(config, dataset, device, workers) for workers in counts}
+    rates = {workers: measure(trial_steps(device)) for workers, measure in offers.items()}
     workers = max(rates, key=lambda count: rates[count])
     return workers, offers[workers]
 
 
-def steps_in(seconds: float, measure: loops.Measure, config: RunConfig, dataset: Dataset) -> int:
+def trial_steps(device: torch.device) -> int:
+    """How many steps tell the rate roughly."""
+    return CUDA_TRIAL_STEPS if device.type == "cuda" else TRIAL_STEPS
+
+
+def steps_in(
+    seconds: float, measure: loops.Measure, config: RunConfig, dataset: Dataset, device: torch.device
+) -> int:
     """How many steps fill so much time, found by a trial that also warms up; no more than an epoch has."""
-    rate = measure(TRIAL_STEPS)
-    wanted = round(rate * seconds / config.data.batch_size)
     longest = len(dataset.train) // config.data.batch_size - loops.WARMUP_STEPS
+    trial = max(1, min(trial_steps(device), longest))
+    if device.type == "cuda":  # where warming up takes many times as long as the trial
+        measure(trial)
+    wanted = round(measure(trial) * seconds / config.data.batch_size)
     return max(1, min(max(wanted, 2), longest))

@@ -7,6 +7,7 @@ import torch
 from cnnbench.precision import has_bf16
 
 SIZE = 2048
+CUDA_SIZE = 8192  # a GPU takes a smaller one's time for the launch
 EMULATED_SIZE = 512  # of bf16 without instructions for it: a product of 2048 would take a minute
 SECONDS = 0.5
 
@@ -14,9 +15,11 @@ SECONDS = 0.5
 def matmul_flops(dtype: torch.dtype, device: torch.device) -> float:
     """Floating point operations a second of a product of two 2048 x 2048 matrices, the best of half a second.
 
-    Of smaller ones where bf16 is emulated. A product of N x N matrices counts as 2 N^3.
+    Of larger ones on a GPU, of smaller ones where bf16 is emulated. A product of N x N counts as 2 N^3.
     """
-    size = EMULATED_SIZE if dtype == torch.bfloat16 and not has_bf16(device) else SIZE
+    size = CUDA_SIZE if device.type == "cuda" else SIZE
+    if dtype == torch.bfloat16 and not has_bf16(device):
+        size = EMULATED_SIZE
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
     best, end = float("inf"), None

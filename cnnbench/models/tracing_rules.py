@@ -370,9 +370,9 @@ _RULES: dict[Rule, str] = {
     _pixel_shuffle: "pixel_shuffle",
     _pixel_unshuffle: "pixel_unshuffle",
     _reordered: "flip roll index_select cumsum sort topk glu",
-    # elementwise, though PyTorch does not mark them so
+    # elementwise, though PyTorch, or an older one, does not mark them so
     elementwise: "expand clone _to_copy detach alias lift_fresh native_dropout hardswish _prelu_kernel abs "
-    "log_sigmoid_forward threshold rsub floor_divide masked_fill channel_shuffle",
+    "log_sigmoid_forward threshold leaky_relu hardtanh rsub floor_divide masked_fill channel_shuffle",
     _constant: "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty "
     "new_full new_empty_strided zero fill",
 }

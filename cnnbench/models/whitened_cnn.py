@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
-from cnnbench.options import Activation, Count, Norm, Positive, StageCounts
+from cnnbench.options import Activation, Count, NonNegativeInt, Norm, Positive, StageCounts
 
 # Added to every variance, so that directions without any are not blown up to noise.
 WHITENING_EPS = 5e-4
@@ -46,7 +46,9 @@ class WhitenedCNN(nn.Module):
     and activation. Behind the last one the largest value of each channel goes through a linear layer, whose
     logits are multiplied by `head_scale`. Convolutions start by handing on their input channels (Dirac's
     delta), as far as there are outputs. With `mirror` the logits of an image, outside of training, are the
-    mean of its own and its mirror image's: that costs twice the multiply-adds, which the table counts.
+    mean of its own and its mirror image's: that costs twice the multiply-adds, which the table counts. With
+    `shift` they are the mean of those and of two more: the mean of the logits of the image moved by so many
+    pixels to the upper left, and to the lower right. That costs three times as many.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class WhitenedCNN(nn.Module):
         activation: Activation = "gelu",
         head_scale: Positive = 0.111,
         mirror: bool = False,
+        shift: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         channels, height, width = in_shape
@@ -70,6 +73,11 @@ class WhitenedCNN(nn.Module):
                 f"model 'whitened_cnn': a whitening of {whitening}×{whitening} and {len(widths)} stages with "
                 f"pooling shrink an image of {height}×{width} to nothing; use fewer widths"
             ).about("widths")
+        if shift >= min(height, width):
+            raise CnnbenchError(
+                f"model 'whitened_cnn': a shift of {shift} pixels moves an image of {height}×{width} out of "
+                "sight; take a smaller one"
+            ).about("shift")
         self.whitening = Whitening(channels, whitening)
         self.activation = layers.activation(activation)
         channels = self.whitening.out_channels
@@ -90,14 +98,27 @@ class WhitenedCNN(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.body = nn.Sequential(*stages)  # not `stages`: no encoder can be made of it without the whitening
         self.head = nn.Linear(channels, num_classes, bias=False)
-        self.head_scale, self.mirror = head_scale, mirror
+        self.head_scale, self.mirror, self.shift = head_scale, mirror, shift
 
     def fit_to(self, inputs: Tensor) -> None:
         """Computes the whitening from inputs (N, C, H, W) as training feeds them."""
         self.whitening.fit(inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.training or not self.mirror:
+        if self.training:
+            return self.logits(inputs)
+        if not self.shift:
+            return self.of_both_sides(inputs)
+        height, width = inputs.shape[2:]
+        padded = F.pad(inputs, (self.shift,) * 4, mode="reflect")
+        end = 2 * self.shift
+        left, right = padded[:, :, end:, end:], padded[:, :, :height, :width]
+        moved = (self.of_both_sides(left) + self.of_both_sides(right)) / 2
+        return (self.of_both_sides(inputs) + moved) / 2
+
+    def of_both_sides(self, inputs: Tensor) -> Tensor:
+        """Logits (N, num_classes), the mean of the image's and its mirror image's where that is asked for."""
+        if not self.mirror:
             return self.logits(inputs)
         own, mirrored = self.logits(torch.cat([inputs, inputs.flip(3)])).chunk(2)
         return (own + mirrored) / 2

@@ -35,7 +35,7 @@ def run_recipe(
 ) -> Reported:
     """Trains what is missing of a recipe, `jobs` runs at a time or as many as pay, and writes its report.
 
-    With `parallel_seeds` the seeds of a variant are one batched model; "auto": on a GPU.
+    With `parallel_seeds` the seeds of a variant are one batched model; "auto": where it pays on a GPU.
     Raises CnnbenchError for the user's mistakes, before anything is trained.
     """
     events = iterate_recipe(
@@ -94,7 +94,11 @@ def iterate_recipe(
     ]
     yield from take_over(orders, recipe, runs_dir)
     failures: list[Failed] = []
-    at_work = carry_out_by_variant(orders, datasets, target) if together else None
+    at_work = (
+        carry_out_by_variant(orders, datasets, target, if_faster=parallel_seeds == "auto")
+        if together
+        else None
+    )
     for event in at_work or carry_out_all(orders, datasets, target, jobs):
         if isinstance(event, Failed):
             failures.append(event)
@@ -103,11 +107,11 @@ def iterate_recipe(
 
 
 def carry_out_by_variant(
-    orders: Sequence[Order], datasets: "Datasets", device: "torch.device"
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device", *, if_faster: bool
 ) -> Iterator[Event]:
     """One variant after another, its seeds together."""
     for _, seeds in groupby(orders, lambda order: order.config.variant):
-        yield from carry_out_together(list(seeds), datasets, device)
+        yield from carry_out_together(list(seeds), datasets, device, if_faster=if_faster)
 
 
 def carry_out_all(

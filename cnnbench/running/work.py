@@ -59,9 +59,9 @@ def carry_out(
 
 
 def carry_out_together(
-    orders: Sequence[Order], datasets: "Datasets", device: "torch.device"
+    orders: Sequence[Order], datasets: "Datasets", device: "torch.device", *, if_faster: bool = False
 ) -> Iterator[Event]:
-    """The same for the runs of one variant, which are trained as one batched model where they can be."""
+    """The same for the runs of a variant, as one batched model where that can be (`if_faster`: and pays)."""
     from cnnbench.job import OutOfMemoryError
     from cnnbench.joint_job import reason_apart
 
@@ -72,7 +72,7 @@ def carry_out_together(
     if len(to_train) > 1:
         config = to_train[0].config
         try:
-            reason = reason_apart(config, datasets.load(config.data), device)
+            reason = reason_apart(config, datasets.load(config.data), device, if_faster=if_faster)
         except OutOfMemoryError as error:
             reason = str(error)
         if reason is None:

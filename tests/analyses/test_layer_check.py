@@ -119,7 +119,8 @@ def test_counterparts_differentiate_with_autograd_alone(pair: layer_check.Pair) 
         function = todo.pop()
         assert not isinstance(function, BackwardCFunction)
         todo += [following for following, _ in function.next_functions if following is not None]
-    by_hand = pair.make(4)(torch.randn(1, 4, 4, 4, requires_grad=True)).grad_fn
+    outputs = pair.make(4)(torch.randn(1, 4, 4, 4, requires_grad=True))  # keeps its function alive
+    by_hand = outputs.grad_fn
     assert isinstance(by_hand, BackwardCFunction)
     # one step, straight to the inputs and parameters
     assert {type(following).__name__ for following, _ in by_hand.next_functions} <= {

@@ -82,6 +82,35 @@ def test_mirrored_images_have_the_logits_of_their_originals_outside_of_training(
     assert summarize(both, (3, 12, 12)).macs == 2 * summarize(one, (3, 12, 12)).macs
 
 
+def test_shifted_images_count_half_outside_of_training() -> None:
+    torch.manual_seed(0)
+    images = correlated_images(8)
+    plain, shifted = (WhitenedCNN((3, 12, 12), 5, widths=[8, 16], shift=shift) for shift in (0, 2))
+    shifted.load_state_dict(plain.state_dict())
+    for model in (plain, shifted):
+        model.whitening.fit(images)
+        model.eval()
+    # rows and columns of the image moved to the upper left and to the lower right, the rest reflected
+    left = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 10, 9]
+    right = [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    with torch.no_grad():
+        views = [images[:, :, rows][:, :, :, rows] for rows in (left, right)]
+        upper_left, lower_right = (plain(view) for view in views)
+        expected = plain(images) / 2 + upper_left / 4 + lower_right / 4
+        torch.testing.assert_close(shifted(images), expected)
+        assert not torch.allclose(shifted(images), plain(images), atol=1e-3)
+        plain.train(), shifted.train()
+        torch.testing.assert_close(shifted(images), plain(images))
+    assert summarize(shifted, (3, 12, 12)).macs == 3 * summarize(plain, (3, 12, 12)).macs
+    both = WhitenedCNN((3, 12, 12), 5, widths=[8, 16], mirror=True, shift=1)
+    assert summarize(both, (3, 12, 12)).macs == 6 * summarize(plain, (3, 12, 12)).macs
+
+
+def test_a_shift_out_of_sight_is_refused() -> None:
+    with pytest.raises(CnnbenchError, match="a shift of 12 pixels moves an image of 12×12 out of sight"):
+        build_model(Named(name="whitened_cnn", widths=[8], shift=12), (3, 12, 12), 5)
+
+
 def test_the_whitening_is_fitted_to_what_is_shown() -> None:
     torch.manual_seed(0)
     model = build_model(Named(name="whitened_cnn", widths=[8]), (3, 12, 12), 5)
