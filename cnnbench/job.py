@@ -107,7 +107,9 @@ def train_run(
                 if isinstance(event, Epoch):
                     save_epoch(run, state, conditions, share)
                 yield event
+            state.end_training()
         except DivergedError as error:
+            state.end_training()
             finish_diverged(begun, precision, share, error)
         else:
             finish(begun, precision, share)
@@ -311,6 +313,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
             "threads": share.threads,
             "at_a_time": share.at_a_time,
             "seeds_in_one": share.seeds_in_one,
+            **({"recorded": state.recorded} if device.type == "cuda" else {}),
         },
         "versions": {
             "python": platform.python_version(),

@@ -37,13 +37,13 @@ def reason_apart(
 ) -> str | None:
     """Why the seeds of these settings must be trained one by one; None where they need not be.
 
-    With `if_faster` also where recorded steps are faster. Raises OutOfMemoryError where there is too little
+    With `if_faster` also where steps are recorded instead. Raises OutOfMemoryError where there is too little
     memory to find out.
     """
     if if_faster and not config.train.compile:
         model = build_model(config.model, dataset.in_shape, dataset.num_classes, config.plugins)
         if why_not_recorded(model, device) is None:
-            return "steps recorded on the GPU are faster"
+            return "its steps are recorded on the GPU instead"
     precision = choose_precision(config.train.precision, device)
     with told_of_memory(device, TOO_MUCH):
         models = []

@@ -4,8 +4,9 @@ A small network's kernels take less time than it takes to launch them one by one
 pass is launched as a whole (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/).
 """
 
+import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -21,7 +22,7 @@ from cnnbench.tasks import Task
 Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 # Whose forward passes are known to do the same at every step: a graph replays what Python did once.
-KNOWN = ("cnnbench", "torch", "torchvision", "timm")
+KNOWN_LIBRARIES = ("cnnbench", "torch", "torchvision", "timm")
 
 
 def training_passes(
@@ -39,9 +40,9 @@ def why_not_recorded(model: nn.Module, device: torch.device) -> str | None:
     if device.type != "cuda":
         return "graphs are CUDA's"
     if tuning_of(model) != Tuning():
-        return "what is trained of a backbone can change from epoch to epoch"
+        return "a backbone is frozen, let go late or trained more gently"
     modules = {type(each).__module__ for each in model.modules()}
-    unknown = sorted(each for each in modules if each.partition(".")[0] not in KNOWN)
+    unknown = sorted(each for each in modules if each.partition(".")[0] not in KNOWN_LIBRARIES)
     if unknown:
         return f"{unknown[0]} may do something else at every step, which a recording would not"
     return None
@@ -71,10 +72,15 @@ class Recorded:
         self._format: object = None
         self._passes: Passes = scored
 
+    @property
+    def replays(self) -> bool:
+        """Whether the last batch's format could be recorded."""
+        return self._passes is not self.scored
+
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         found = (inputs.shape, inputs.stride(), inputs.dtype, targets.shape)
         if found != self._format:
-            self._passes = self.scored  # lets go of the graphs before, and of their memory
+            self._passes = self.scored  # lets go of the graphs before
             self._format, self._passes = found, record(self.scored, inputs, targets)
         return self._passes(inputs, targets)
 
@@ -82,50 +88,65 @@ class Recorded:
 def record(scored: Scored, inputs: Tensor, targets: Tensor) -> Passes:
     """Passes that replay what this batch is put through; `scored` itself where that cannot be.
 
-    Neither the model nor the state of random numbers is changed by it.
+    Neither the model nor the device's state of random numbers is changed by it.
     """
     device = inputs.device
+    gc.collect()  # frees graphs of before, which hold each other; not in the midst of a recording
+    collects = gc.isenabled()
+    gc.disable()
     buffers = [buffer.clone() for buffer in scored.buffers()]  # running statistics
     random = torch.cuda.get_rng_state(device)
     try:
-        if waits_for_device(scored, inputs, targets) or not has_room(device):
+        if not can_be_recorded(scored, inputs, targets) or not has_room(device):
             return scored
         # a module of its own, for what it is given is changed
         once_more = Scored(scored.model, scored.task, scored.precision)
         # gradients are added up in the stream of the recording, for which the engine waits as it should
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         with torch.autocast("cuda", enabled=False):  # an outer one would keep converted weights
-            recorded = torch.cuda.make_graphed_callables(
-                once_more, (inputs.clone(), targets.clone()), allow_unused_input=True
-            )
+            try:
+                recorded = torch.cuda.make_graphed_callables(
+                    once_more, (inputs.clone(), targets.clone()), allow_unused_input=True
+                )
+            except RuntimeError:  # something in it is not allowed, or memory ran out: it has worked without
+                return scored
         return cast("Passes", recorded)
     finally:
+        if collects:
+            gc.enable()
         torch.cuda.set_rng_state(random, device)
         with torch.no_grad():
             for buffer, value in zip(scored.buffers(), buffers, strict=True):
                 buffer.copy_(value)
 
 
-def waits_for_device(scored: Scored, inputs: Tensor, targets: Tensor) -> bool:
-    """Whether a pass reads a value from the device, on which what follows may depend."""
+def can_be_recorded(scored: Scored, inputs: Tensor, targets: Tensor) -> bool:
+    """Whether a pass reads no value from the device, on which what follows may depend, and no two gradients
+    are one tensor, which a recording would hand out twice.
+    """
     before = torch.cuda.get_sync_debug_mode()
     try:
-        watch("error")
+        set_sync_watch("error")
         loss, _ = scored(inputs, targets)
         trained = [each for each in scored.parameters() if each.requires_grad]
-        torch.autograd.grad(loss, trained, allow_unused=True)
+        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         if "synchroniz" not in str(error):
             raise
-        return True
+        return False
     finally:
-        watch(before)
-    return False
+        set_sync_watch(before)
+    return are_apart([gradient for gradient in gradients if gradient is not None])
 
 
-def watch(mode: int | str) -> None:
+def are_apart(tensors: Sequence[Tensor]) -> bool:
+    """Whether each has memory of its own."""
+    return len({each.data_ptr() for each in tensors}) == len(tensors)
+
+
+def set_sync_watch(mode: int | str) -> None:
     """Sets what PyTorch does where an operation waits for the device, without its word on a prototype."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -133,6 +154,7 @@ def watch(mode: int | str) -> None:
 
 
 def has_room(device: torch.device) -> bool:
-    """Whether the memory of a step is there a second time: graphs keep their own."""
+    """Whether the memory of a step is there twice: graphs keep their own, beside what evaluation takes."""
     torch.cuda.empty_cache()
-    return memory.available_bytes(device) > memory.peak_mib(device) * memory.MIB
+    of_a_step = memory.peak_mib(device) * memory.MIB - torch.cuda.memory_allocated(device)
+    return memory.available_bytes(device) > 2 * of_a_step

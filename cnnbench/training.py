@@ -14,7 +14,7 @@ from cnnbench.data.loader import Loader
 from cnnbench.evaluation import evaluate_val
 from cnnbench.features import reused_features
 from cnnbench.models.tuning import begin_epoch, parameters_by_lr, tuning_of
-from cnnbench.passes import Passes, training_passes
+from cnnbench.passes import Passes, Recorded, training_passes, why_not_recorded
 from cnnbench.precision import Precision
 from cnnbench.probes import probe
 from cnnbench.recipe.config import TrainConfig
@@ -117,6 +117,7 @@ class TrainingState:
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
         self.passes: Passes | None = None  # as `fit` makes them, which may take a while
+        self.recorded = False  # whether the last steps were replayed
 
     def add(self, row: Epoch, measured: dict[str, Any]) -> None:
         """Appends a row and what was measured beside it, and keeps the weights if it is the best row.
@@ -135,6 +136,11 @@ class TrainingState:
             self.best_weights = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
             }
+
+    def end_training(self) -> None:
+        """Lets go of what only steps need, recordings with their memory."""
+        self.recorded = isinstance(self.passes, Recorded) and self.passes.replays
+        self.passes = None
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -183,6 +189,9 @@ def fit(
             yield Remark(remark)
         if state.passes is None:
             state.passes = training_passes(state.model, task, config, precision, loader.device)
+            reason = None if config.compile else why_not_recorded(state.model, loader.device)
+            if loader.device.type == "cuda" and reason:
+                yield Remark(f"its steps are not recorded as CUDA graphs: {reason}")
         let_go = tuning_of(state.model).unfreeze_epoch or 0
         while len(state.rows) <= config.epochs and not stops_early(state.rows, config, let_go):
             yield from train_epoch(state, state.passes, batches, config, precision, seed)

@@ -115,7 +115,7 @@ def test_auto_leaves_alone_what_a_gpu_replays_faster(recipe: Recipe) -> None:
     config = recipe.run_configs()[0]
     dataset = load_dataset(config.data, Path())
     reason = reason_apart(config, dataset, torch.device("cuda"), if_faster=True)
-    assert reason == "steps recorded on the GPU are faster"
+    assert reason == "its steps are recorded on the GPU instead"
     assert reason_apart(config, dataset, torch.device("cpu"), if_faster=True) is None
 
 

@@ -13,7 +13,7 @@ from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.models import build_model
 from cnnbench.models.tuning import Backboned, Tuning
-from cnnbench.passes import Recorded, Scored, training_passes, watch, why_not_recorded
+from cnnbench.passes import Recorded, Scored, are_apart, set_sync_watch, training_passes, why_not_recorded
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import DataConfig, Named, ProgressiveResizing, TrainConfig
 from cnnbench.tasks import Classification
@@ -80,13 +80,50 @@ def test_on_a_processor_and_compiled_nothing_is_recorded() -> None:
         (build_model(Named(name="timm/resnet18", pretrained=False), (3, 8, 8), 10), CUDA, None),
         (nn.Linear(2, 2), CPU, "graphs are CUDA's"),
         (nn.Sequential(nn.ReLU(), Foreign(2, 2)), CUDA, "test_passes may do something else at every step"),
-        (Backed(Tuning(freeze=True)), CUDA, "can change from epoch to epoch"),
+        (Backed(Tuning(freeze=True)), CUDA, "frozen, let go late or trained more gently"),
     ],
     ids=["torch", "cnnbench", "timm", "on a processor", "a plugin", "frozen"],
 )
 def test_what_is_recorded(model: nn.Module, device: torch.device, reason: str | None) -> None:
     found = why_not_recorded(model, device)
     assert found == reason if reason is None else reason in str(found)
+
+
+def test_on_a_gpu_passes_are_recorded_for_each_format_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When, not how: which needs a GPU."""
+    made = training_passes(nn.Linear(2, 2), Classification(), TrainConfig(), FP32, CUDA)
+    assert isinstance(made, Recorded)
+    recorded: list[tuple[int, ...]] = []
+
+    def record(scored: Scored, inputs: Tensor, targets: Tensor) -> Any:
+        recorded.append(tuple(inputs.shape))
+        return scored if len(inputs) == 5 else lambda *batch: scored(*batch)
+
+    monkeypatch.setattr("cnnbench.passes.record", record)
+    for size in (4, 4, 3, 3, 4, 5):
+        loss, _ = made(torch.ones(size, 2), torch.zeros(size, dtype=torch.int64))
+        assert loss.item() > 0
+        assert made.replays is (size != 5)
+    assert recorded == [(4, 2), (3, 2), (4, 2), (5, 2)]
+
+
+def test_gradients_that_are_one_tensor_are_seen() -> None:
+    one, other = torch.ones(3), torch.ones(3)
+    assert are_apart([one, other])
+    assert not are_apart([one, other, one.detach()])
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    assert not are_apart(torch.autograd.grad((weights[0] + weights[1]).sum(), weights))
+
+
+def test_what_steps_need_is_let_go_of_at_the_end() -> None:
+    state = TrainingState(nn.Linear(2, 2), TrainConfig(), FP32)
+    state.passes = Scored(state.model, Classification(), FP32)
+    state.end_training()
+    assert (state.passes, state.recorded) == (None, False)
+    state.passes = Recorded(Scored(state.model, Classification(), FP32))
+    state.passes._passes = lambda inputs, targets: (inputs, targets)
+    state.end_training()
+    assert (state.passes, state.recorded) == (None, True)
 
 
 def synthetic(**options: Any) -> tuple[Dataset, DataConfig]:
@@ -108,7 +145,8 @@ def trained(
         state.passes = Scored(network, Classification(config.label_smoothing), precision)
     loader = Loader(dataset, data, CUDA, precision.dtype)
     rows = [each for each in fit(state, loader, config, precision, seed=0) if isinstance(each, Epoch)]
-    assert isinstance(state.passes, Scored if eager else Recorded)
+    state.end_training()
+    assert state.recorded is not eager
     return state, rows
 
 
@@ -128,8 +166,6 @@ def test_replayed_steps_are_those_made_one_by_one(model: Named, optimizer: str) 
     config = TrainConfig(epochs=2, lr=1e-3, optimizer=Named(name=optimizer), label_smoothing=0.1)
     _, expected = trained(model, config, eager=True)
     state, found = trained(model, config)
-    assert isinstance(state.passes, Recorded)
-    assert not isinstance(state.passes._passes, Scored) or "forward" in vars(state.passes._passes)
     for one, other in zip(found, expected, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=2e-2)
         assert one.val_loss == pytest.approx(other.val_loss, rel=5e-2)
@@ -166,6 +202,7 @@ def test_dropout_is_drawn_anew_at_every_replay() -> None:
     passes = Recorded(Scored(model, Classification(), ON_GPU))
     inputs, targets = torch.ones(8, 64, device=CUDA), torch.zeros(8, dtype=torch.int64, device=CUDA)
     losses = {passes(inputs, targets)[0].item() for _ in range(8)}
+    assert passes.replays
     assert len(losses) == 8
 
 
@@ -175,7 +212,7 @@ def test_a_model_that_reads_a_value_is_left_as_it_is() -> None:
     passes = Recorded(Scored(model, Classification(), ON_GPU))
     inputs, targets = torch.ones(8, 2, device=CUDA), torch.zeros(8, dtype=torch.int64, device=CUDA)
     passes(inputs, targets)[0].backward()  # type: ignore[no-untyped-call]
-    assert passes._passes is passes.scored
+    assert not passes.replays
     assert torch.cuda.get_sync_debug_mode() == 0
 
 
@@ -192,7 +229,7 @@ def test_other_sizes_are_recorded_anew_and_fp16_is_scaled() -> None:
 
 
 @needs_cuda
-def test_no_step_waits_for_the_device() -> None:
+def test_no_step_waits_for_the_device(request: pytest.FixtureRequest) -> None:
     """By PyTorch's own watch, which raises where one does."""
     dataset, data = synthetic()
     augment = [
@@ -206,14 +243,17 @@ def test_no_step_waits_for_the_device() -> None:
     state = TrainingState(model, config, ON_GPU)
     passes = training_passes(model, Classification(), config, ON_GPU, CUDA)
     model.train()
+    assert isinstance(passes, Recorded)
+    before = torch.cuda.get_sync_debug_mode()
     for step, (inputs, targets) in enumerate(loader.train_batches(0, 1)):
         if step == 2:
-            watch("error")
+            request.addfinalizer(lambda: set_sync_watch(before))
+            set_sync_watch("error")
         loss, _ = passes(inputs, targets)
         state.scaler.scale(loss).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
-    watch("default")
     assert step == 17
+    assert passes.replays

@@ -27,7 +27,12 @@ class AccuracyVsCost(Analysis):
         """
         found = [result_of(run).get("device") or {} for run in subject.runs]
         devices = {
-            (device.get("name"), device.get("at_a_time", 1), device.get("seeds_in_one", 1))
+            (
+                device.get("name"),
+                device.get("at_a_time", 1),
+                device.get("seeds_in_one", 1),
+                device.get("recorded", False),
+            )
             for device in found
         }
         measure = subject.leading()

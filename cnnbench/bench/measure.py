@@ -330,11 +330,18 @@ def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:
 
 def faster_notebook(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[int, loops.Measure]:
     """The notebook that loads its images in two processes or more, or in its own: workers can lose."""
-    counts = sorted({0, 2, min(MOST_WORKERS, os.cpu_count() or 1)} - {1})
+    counts = sorted({0, 2, min(MOST_WORKERS, num_cores())} - {1})
     offers = {workers: loops.notebook_loop(config, dataset, device, workers) for workers in counts}
     rates = {workers: measure(trial_steps(device)) for workers, measure in offers.items()}
     workers = max(rates, key=lambda count: rates[count])
     return workers, offers[workers]
+
+
+def num_cores() -> int:
+    """How many cores this process may use, where the system says."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def trial_steps(device: torch.device) -> int:

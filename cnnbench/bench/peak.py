@@ -7,7 +7,7 @@ import torch
 from cnnbench.precision import has_bf16
 
 SIZE = 2048
-CUDA_SIZE = 8192  # a GPU takes a smaller one's time for the launch
+CUDA_SIZE = 8192  # a smaller product would time its launch
 EMULATED_SIZE = 512  # of bf16 without instructions for it: a product of 2048 would take a minute
 SECONDS = 0.5
 

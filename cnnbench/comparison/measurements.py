@@ -282,6 +282,8 @@ def _device(value: object) -> str:
     seeds = entries.get("seeds_in_one")
     if isinstance(seeds, int) and seeds > 1:
         parts.append(f"{seeds} seeds as one model")
+    if entries.get("recorded") is True:
+        parts.append("steps recorded")
     return ", ".join(parts) or "unknown"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from cnnbench.comparison import Comparison, compare
-from cnnbench.comparison.comparison import why_apart
+from cnnbench.comparison.comparison import times_compare, why_apart
 from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdown, to_rows, to_table
 from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.comparison.sentences import conclusions
@@ -539,6 +539,19 @@ def test_mixed_conditions_are_said(tmp_path: Path) -> None:
     assert len(comparison.problems) == 2  # devices and precisions of x and y
     assert "times are not comparable" in comparison.problems[0]
     assert "Per second" not in " ".join(conclusions(comparison))
+
+
+def test_times_of_recorded_steps_are_not_held_against_others(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a")
+    for name, recorded in (("x", True), ("y", False)):
+        runs.add(name, [900], device={"type": "cuda", "name": "Test GPU", "recorded": recorded})
+    comparison = compare([tmp_path])
+    assert [row.devices for row in comparison.rows] == [
+        frozenset({"cuda, Test GPU, steps recorded"}),
+        frozenset({"cuda, Test GPU"}),
+    ]
+    assert not times_compare(comparison.rows)
+    assert "times are not comparable" in comparison.problems[0]
 
 
 @pytest.mark.parametrize(
