@@ -81,7 +81,7 @@ Jobs = Annotated[
         metavar="N|auto",
         callback=_checked_jobs,
         help="So many runs at a time, each in a process of its own with its share of the processor; auto: as "
-        "many as there are cores (or GPUs) and memory for.",
+        "many as there are cores and memory for, or up to four on each GPU.",
     ),
 ]
 

@@ -88,6 +88,23 @@ def test_as_many_as_pay(
     assert how_many(num_runs, torch.device("cpu")) == expected
 
 
+@pytest.mark.parametrize(
+    ("num_runs", "gpus", "threads", "gib", "expected"),
+    [
+        (12, 1, 16, 140, 4), (3, 1, 16, 140, 3), (12, 1, 4, 140, 2), (12, 1, 16, 30, 2), (12, 1, 16, 6, 1),
+        (12, 1, 1, 140, 1), (12, 2, 32, 80, 8), (12, 2, 2, 80, 2), (0, 1, 16, 140, 1),
+    ],
+)  # fmt: skip
+def test_as_many_as_pay_on_gpus(
+    monkeypatch: pytest.MonkeyPatch, num_runs: int, gpus: int, threads: int, gib: int, expected: int
+) -> None:
+    """Four on each at most, two cores and 12 GiB of the GPU for each run, and one on each GPU in any case."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: gib * 2**30)
+    assert how_many(num_runs, torch.device("cuda")) == expected
+
+
 def test_auto_is_a_choice(recipe: Recipe, tmp_path: Path) -> None:
     assert run_recipe(recipe, runs_dir=tmp_path, device="cpu", jobs=None).comparison is not None
     result = Run(tmp_path / "trial/mlp/seed0").result()
