@@ -189,8 +189,8 @@ def fit(
             yield Remark(remark)
         if state.passes is None:
             state.passes = training_passes(state.model, task, config, precision, loader.device)
-            reason = None if config.compile else why_not_recorded(state.model, loader.device)
-            if loader.device.type == "cuda" and reason:
+            reason = why_not_recorded(state.model, loader.device)
+            if reason is not None and loader.device.type == "cuda" and not config.compile:
                 yield Remark(f"its steps are not recorded as CUDA graphs: {reason}")
         let_go = tuning_of(state.model).unfreeze_epoch or 0
         while len(state.rows) <= config.epochs and not stops_early(state.rows, config, let_go):

@@ -6,6 +6,7 @@ from cnnbench import measures
 from cnnbench.analyses import plots
 from cnnbench.analyses.accuracies import accuracy_of, result_of
 from cnnbench.analyses.base import Analysis, Figure, Subject
+from cnnbench.devices import described
 from cnnbench.runs import Run
 from cnnbench.statistics import Estimate, Point, is_steady, mean_interval, pareto_front
 
@@ -25,16 +26,7 @@ class AccuracyVsCost(Analysis):
         None of training time where the runs are not of one machine, shared with as many others, or where
         those of a variant took unequally long: their seconds do not compare.
         """
-        found = [result_of(run).get("device") or {} for run in subject.runs]
-        devices = {
-            (
-                device.get("name"),
-                device.get("at_a_time", 1),
-                device.get("seeds_in_one", 1),
-                device.get("recorded", False),
-            )
-            for device in found
-        }
+        devices = {described(result_of(run).get("device")) for run in subject.runs}
         measure = subject.leading()
         word = measures.label(measure)
         split, on = ("val", "validation") if subject.judged_on == "val" else ("test", "test")

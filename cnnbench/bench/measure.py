@@ -1,19 +1,18 @@
 """Measures the variants of a recipe: parts of the train loop, the whole, and a notebook's loop, in turns."""
 
-import os
 import platform
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from cnnbench import memory
 from cnnbench.bench import loops
 from cnnbench.bench.peak import matmul_flops
+from cnnbench.bench.trials import faster_notebook, seconds_to_compile, steps_in
 from cnnbench.data import data_root, describe_dataset, load_dataset
 from cnnbench.data.base import Dataset, Split
 from cnnbench.errors import CnnbenchError, about
@@ -25,9 +24,6 @@ from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
-MOST_WORKERS = 8
-TRIAL_STEPS = 5
-CUDA_TRIAL_STEPS = 50  # five are over before there is anything to time
 PEAKS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,
@@ -310,52 +306,3 @@ def run_images(config: RunConfig, dataset: Dataset) -> int | None:
 def may_be_less(config: RunConfig) -> bool:
     """Whether a run may be shorter than its epochs at full size."""
     return config.train.early_stopping is not None or config.train.progressive_resizing is not None
-
-
-def seconds_to_compile(measure: loops.Measure, batch_size: int) -> float:
-    """How much longer the first steps take than as many later ones; each has a batch of so many images."""
-    torch.compiler.reset()  # else what variants before have compiled would count for this one
-    start = perf_counter()
-    try:
-        with cast("Any", torch.compiler.config).patch(force_disable_caches=True):
-            measure(loops.WARMUP_STEPS)
-    except RuntimeError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CnnbenchError(
-            f"--compile: PyTorch cannot compile this here ({reason}); leave it out"
-        ) from error
-    first = perf_counter() - start
-    return max(0.0, first - loops.WARMUP_STEPS * batch_size / measure(TRIAL_STEPS))
-
-
-def faster_notebook(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[int, loops.Measure]:
-    """The notebook that loads its images in two processes or more, or in its own: workers can lose."""
-    counts = sorted({0, 2, min(MOST_WORKERS, num_cores())} - {1})
-    offers = {workers: loops.notebook_loop(config, dataset, device, workers) for workers in counts}
-    rates = {workers: measure(trial_steps(device)) for workers, measure in offers.items()}
-    workers = max(rates, key=lambda count: rates[count])
-    return workers, offers[workers]
-
-
-def num_cores() -> int:
-    """How many cores this process may use, where the system says."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def trial_steps(device: torch.device) -> int:
-    """How many steps tell the rate roughly."""
-    return CUDA_TRIAL_STEPS if device.type == "cuda" else TRIAL_STEPS
-
-
-def steps_in(
-    seconds: float, measure: loops.Measure, config: RunConfig, dataset: Dataset, device: torch.device
-) -> int:
-    """How many steps fill so much time, found by a trial that also warms up; no more than an epoch has."""
-    longest = len(dataset.train) // config.data.batch_size - loops.WARMUP_STEPS
-    trial = max(1, min(trial_steps(device), longest))
-    if device.type == "cuda":  # where warming up takes many times as long as the trial
-        measure(trial)
-    wanted = round(measure(trial) * seconds / config.data.batch_size)
-    return max(1, min(max(wanted, 2), longest))

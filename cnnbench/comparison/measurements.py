@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnbench.course import numbers_of
 from cnnbench.decisions import planned_settings
+from cnnbench.devices import described
 from cnnbench.measures import scores_of_masks
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import DamagedError, Run, read_json
@@ -229,7 +230,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             values=values,
             targets=targets,
             scores=scores,
-            device=_device(result.get("device")),
+            device=described(result.get("device")),
             precision=str(result.get("precision")),
             versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
         )
@@ -267,24 +268,6 @@ def _finite(content: dict[str, Any]) -> dict[str, float]:
 
 def _mapping(value: object) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _device(value: object) -> str:
-    """One line for a device: `cpu, Intel Xeon`. Threads are left out: they follow from the model.
-
-    Runs that shared it with others say so, for their times do not compare with those that did not.
-    """
-    entries = _mapping(value)
-    parts = [str(entries[key]) for key in ("type", "name") if entries.get(key)]
-    at_a_time = entries.get("at_a_time")
-    if isinstance(at_a_time, int) and at_a_time > 1:
-        parts.append(f"{at_a_time} runs at a time")
-    seeds = entries.get("seeds_in_one")
-    if isinstance(seeds, int) and seeds > 1:
-        parts.append(f"{seeds} seeds as one model")
-    if entries.get("recorded") is True:
-        parts.append("steps recorded")
-    return ", ".join(parts) or "unknown"
 
 
 def _name_mixtures(recipe: RecipeMeasurements) -> None:
