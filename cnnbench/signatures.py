@@ -5,8 +5,9 @@ A target is "package.module:Name" or "/abs/path/file.py:Name". Nothing read here
 
 import ast
 import importlib.util
+import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal
@@ -18,6 +19,7 @@ _BASIC: dict[str, Any] = {kind.__name__: kind for kind in (int, float, str, bool
     "Any": Any
 }
 _Definition = ast.ClassDef | ast.FunctionDef
+_NOT_INDENTED = re.compile(r"^[^\s)\]}#]", re.MULTILINE)
 # packages not written for us: every parameter is an option, and types that we cannot read are let through
 _FOREIGN = ("albumentations",)
 
@@ -36,17 +38,43 @@ class Option:
         return isinstance(self.default, EllipsisType) and self.readable
 
 
-@dataclass(frozen=True)
 class _Module:
-    path: Path
-    name: str
-    tree: ast.Module
+    """A module's source, parsed no further than is asked for: mostly one class of it is."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        try:
+            return ast.parse(self.path.read_bytes(), filename=str(self.path))
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None) or 1
+            text = f"{self.path}:{line}: not valid Python: {getattr(error, 'msg', error)}"
+            raise CnnbenchError(text) from error
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8", errors="replace")
 
     def definition(self, name: str) -> _Definition | None:
-        for node in self.tree.body:
+        for node in (self._alone(name) or self.tree).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
                 return node
         return None
+
+    def _alone(self, name: str) -> ast.Module | None:
+        """The class or function up to the next line that is not indented; None where that is no Python."""
+        start = re.search(rf"^(?:class|def) {re.escape(name)}\b", self.text, re.MULTILINE)
+        if start is None or "tree" in vars(self):
+            return None
+        end = _NOT_INDENTED.search(self.text, start.end())
+        try:
+            alone = ast.parse(self.text[start.start() : end.start() if end else None])
+        except (SyntaxError, ValueError):
+            return None
+        above = self.text.count("\n", 0, start.start())
+        return ast.increment_lineno(alone, above)
 
     def constant(self, name: str) -> ast.expr | None:
         for node in self.tree.body:
@@ -107,20 +135,19 @@ def is_foreign(target: str) -> bool:
 
 
 def read_module(module: str) -> _Module:
-    """The parsed source of a module or of a path to a `.py` file. Raises CnnbenchError."""
+    """The source of a module or of a path to a `.py` file. Raises CnnbenchError."""
     path = Path(module) if module.endswith(".py") else source_path(module)
     if path is None or not path.is_file():
         raise CnnbenchError(f"{module} was not found")
-    return _parse(path, module, path.stat().st_mtime_ns)
+    found = _module(path, module, path.stat().st_mtime_ns)
+    if is_file_target(f"{module}:"):  # written by someone now: a slip anywhere in it is told
+        _ = found.tree
+    return found
 
 
 @lru_cache(maxsize=256)
-def _parse(path: Path, module: str, _mtime_ns: int) -> _Module:
-    try:
-        return _Module(path, module, ast.parse(path.read_bytes(), filename=str(path)))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise CnnbenchError(f"{path}:{line}: not valid Python: {getattr(error, 'msg', error)}") from error
+def _module(path: Path, module: str, _mtime_ns: int) -> _Module:
+    return _Module(path, module)
 
 
 def find_definition(target: str) -> tuple[_Module, _Definition]:

@@ -1,5 +1,6 @@
 """Signatures are read from source: never imported, never evaluated."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cnnbench import catalog
+from cnnbench import catalog, signatures
 from cnnbench.errors import CnnbenchError
 
 SOURCE = '''\
@@ -133,6 +134,19 @@ def test_broken_python(tmp_path: Path) -> None:
     path.write_text("x = 1\ndef (:\n")
     with pytest.raises(CnnbenchError, match=r"broken\.py:2: not valid Python"):
         catalog.signature(f"{path}:X")
+
+
+@pytest.mark.parametrize("kind", list(catalog.KINDS))
+def test_a_unit_read_alone_is_what_it_is_in_its_whole_module(kind: str) -> None:
+    for name in catalog.KINDS[kind]:
+        target = catalog.target(kind, name)
+        module, alone = signatures.find_definition(target)
+        found, described = catalog.signature(target), catalog.describe(target)
+        whole = next(node for node in module.tree.body if getattr(node, "name", None) == alone.name)
+        assert isinstance(whole, ast.ClassDef | ast.FunctionDef)
+        for part, same in zip(alone.body, whole.body, strict=True):
+            assert ast.dump(part, include_attributes=True) == ast.dump(same, include_attributes=True)
+        assert (catalog.signature(target), catalog.describe(target)) == (found, described)
 
 
 def test_an_edited_file_is_read_again(file: str) -> None:
