@@ -348,7 +348,15 @@ def _key_beside(
                label=names[index])
         for index in order
     ]  # fmt: skip
-    axes.legend(
+    key = axes.legend(
         handles=keys, loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=SMALL_SIZE,
         labelcolor=INK, handletextpad=0.3,
     )  # fmt: skip
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    key.set_in_layout(False)  # measured first: no layout has room for a key that is taller than the picture
+    figure.draw_without_rendering()
+    key.set_in_layout(True)
+    missing = axes.get_window_extent().y0 - key.get_window_extent().y0
+    if missing > 0:
+        figure.set_figheight(figure.get_figheight() + missing / figure.dpi)

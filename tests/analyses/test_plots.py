@@ -152,3 +152,14 @@ def test_names_that_find_no_place_go_into_a_key() -> None:
     assert legend is not None
     assert len(legend.get_texts()) == 14
     assert legend.get_window_extent().x0 >= keyed.get_window_extent().x1  # beside the data, not over them
+
+
+def test_the_picture_is_as_tall_as_the_key_of_fifty_names() -> None:
+    points = [Point(f"a-rather-long-name-{i}", 1e5 + 1000 * i, 0.7 + i / 900, 0.6, 0.8) for i in range(50)]
+    figure = plots.cost_plot(points, x_label="parameters")
+    figure.draw_without_rendering()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    key, picture = legend.get_window_extent(), figure.bbox
+    assert picture.y0 <= key.y0
+    assert key.y1 <= picture.y1
