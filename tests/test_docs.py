@@ -1,4 +1,4 @@
-"""The README says what is so: its commands work, its paths exist, and it leaves nothing out."""
+"""README and manual say what is so: their commands work, their paths exist, and nothing is left out."""
 
 import csv
 import re
@@ -21,13 +21,22 @@ from cnnbench.running import run_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MANUAL = "\n".join(
+    [
+        README,
+        *(
+            (ROOT / f"docs/{name}.md").read_text("utf-8")
+            for name in ("recipes", "data", "runs", "development")
+        ),
+    ]
+)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL)
+PROSE = re.sub(r"^```.*?^```$", "", MANUAL, flags=re.MULTILINE | re.DOTALL)
 CODE = re.findall(r"`([^`\n]+)`", PROSE)
 TARGETS = re.findall(r"^([a-z][a-z_-]*):.*## ", MAKEFILE, re.MULTILINE)
 COMMANDS = ("recipe", "report", "compare", "predict", "show", "bench", "list", "data")
-# Three variants in name only: what the README's commands name is there, and it takes a moment to train.
+# Three variants in name only: what the manual's commands name is there, and it takes a moment to train.
 TINY = """
 [data]
 name = "digits"
@@ -66,7 +75,7 @@ def is_cheap(arguments: list[str]) -> bool:
     )
 
 
-def test_the_readme_has_examples_of_every_command() -> None:
+def test_there_are_examples_of_every_command() -> None:
     assert {arguments[0] for arguments in CNNBENCH} >= set(COMMANDS)
 
 
@@ -117,10 +126,10 @@ def test_make_targets() -> None:
     asked = {line.split()[1] for line in shell_lines() if line.startswith("make ")}
     asked |= {code.split()[1] for code in CODE if code.startswith("make ")}
     assert sorted(asked - set(TARGETS)) == []
-    assert sorted(set(TARGETS) - asked) == [], "not in the README"
+    assert sorted(set(TARGETS) - asked) == [], "in neither README nor manual"
 
 
-def test_recipes_in_the_readme_load(tmp_path: Path) -> None:
+def test_recipes_in_the_manual_load(tmp_path: Path) -> None:
     assert blocks("toml")
     for text in blocks("toml"):
         file = tmp_path / "question.toml"
@@ -163,6 +172,16 @@ def test_every_path_exists() -> None:
 def test_every_file_that_a_page_refers_to_exists(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.stem
+)
+def test_every_heading_that_a_page_refers_to_exists(page: Path) -> None:
+    for file, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        target = page.parent / file if file else page
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
 def test_the_figures_of_speed_are_those_of_the_bench() -> None:
@@ -243,7 +262,7 @@ def test_defaults_in_the_reference() -> None:
     assert (TrainConfig.model_fields["epochs"].default, TrainConfig.model_fields["lr"].default) == (10, 1e-3)
 
 
-def test_options_in_the_readme_are_ones_of_the_command() -> None:
+def test_options_in_the_manual_are_ones_of_the_command() -> None:
     group = typer.main.get_command(cli.app)
     commands = [group, *group.commands.values()]  # type: ignore[attr-defined]
     known = {option for command in commands for parameter in command.params for option in parameter.opts}
@@ -251,7 +270,7 @@ def test_options_in_the_readme_are_ones_of_the_command() -> None:
     assert sorted(named - known - {"--help"}) == []
 
 
-def test_every_quantity_that_can_be_claimed_or_checked_is_in_the_readme() -> None:
+def test_every_quantity_that_can_be_claimed_or_checked_is_in_the_manual() -> None:
     rows = re.search(r"^\| quantity \|.*?\n\n(.*?)$", PROSE, re.MULTILINE | re.DOTALL)
     assert rows is not None
     text = rows.group()
