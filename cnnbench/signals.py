@@ -40,7 +40,7 @@ class LayerSignal:
     fans: Fans
     stride: int
     num_weights: int
-    num_uses: int  # of a weight: images times places of the output
+    num_uses: int  # of a weight: images times places of the output, or of the input that is spread out
     weight_variance: float
     input_rms: float
     after_rms: float
@@ -139,9 +139,11 @@ class _Watch:
         return enter
 
     def _leaving(self, name: str) -> Any:
-        def leave(_: nn.Module, __: Any, output: Tensor) -> None:
+        def leave(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             if self.result is None and len(self.num_uses) < len(self.order):
-                self.num_uses.append(output.numel() // self.weights[name].shape[0])
+                transposed = isinstance(module, nn.ConvTranspose2d)  # its weight begins with input channels
+                used = args[0] if transposed else output
+                self.num_uses.append(used.numel() // self.weights[name].shape[0])
                 self.output = output.detach().clone()
                 self._note_gradient(output, name, "error")
 

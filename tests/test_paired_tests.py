@@ -68,7 +68,8 @@ def test_several_seeds_against_hand_calculation() -> None:
 def test_the_same_accuracy_everywhere_and_no_noise() -> None:
     same = np.ones((3, 20), dtype=bool)
     assert compare_predictions(same, same).p_value == 1.0
-    assert compare_predictions(same, ~same).p_value == 0.0
+    # three copies of one result are that result: 20 images all one way round, 2 · 0.5^20
+    assert compare_predictions(same, ~same).p_value == pytest.approx(2 * 0.5**20)
 
 
 @pytest.mark.parametrize(
@@ -337,3 +338,17 @@ def test_equal_means_differ_by_nothing() -> None:
 def test_seeds_that_tie_show_no_noise_whatever_rounding_says(value: float) -> None:
     test = compare_means([value] * 3, [value + 0.1] * 3)
     assert (test.p_value, test.low, test.high) == (1.0, -math.inf, math.inf)
+
+
+def test_seeds_that_tie_are_no_more_certain_than_one() -> None:
+    """b is wrong on 4 images, a on none: p = 2 · 0.5^4 by McNemar's exact test, however often copied."""
+    a = np.ones((3, 10_000), dtype=bool)
+    b = a.copy()
+    b[:, :4] = False
+    assert compare_predictions(a, b).p_value == compare_predictions(a[:1], b[:1]).p_value == 0.125
+
+
+def test_without_any_noise_nothing_is_told() -> None:
+    """Two scenes, the same difference on each: a variance of zero from two values shows nothing."""
+    test = compare_predictions(np.full((1, 2), 0.51), np.full((1, 2), 0.5))
+    assert (test.p_value, test.low, test.high) == (1.0, -1.0, 1.0)

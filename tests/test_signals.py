@@ -136,3 +136,10 @@ def test_what_is_never_trained_has_no_gradient_and_is_passed_over() -> None:
     (layers,) = draw_signals(Named(name="whitened_cnn", widths=[4]), (3, 8, 8), 5, draws=1)
     assert [layer.name for layer in layers] == ["body.0.0", "body.0.4", "head"]
     assert all(layer.gradient_norm > 0 for layer in layers)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_weight_of_a_transposed_convolution_is_used_at_each_place_of_its_input(stride: int) -> None:
+    model = nn.Sequential(nn.ConvTranspose2d(6, 4, 2, stride=stride, bias=False))
+    (layer,) = measure_signals(model, torch.randn(8, 6, 5, 3))
+    assert layer.num_uses == 8 * 5 * 3

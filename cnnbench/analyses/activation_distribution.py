@@ -132,9 +132,8 @@ class ActivationDistribution(Analysis):
 
 
 def _images(loader: "Loader", count: int) -> Tensor:
-    """The first validation images, normalized."""
-    inputs, _ = next(iter(loader.eval_batches(loader.dataset.val, batch_size=count)))
-    return inputs
+    """Validation images from all over the split, normalized."""
+    return loader.spread_over(loader.dataset.val, count)
 
 
 def pooled(model: nn.Module, inputs: Tensor, layer: Layer) -> Tensor:

@@ -36,7 +36,10 @@ def contributions_of(model: nn.Module, layer: LayerField, images: Tensor) -> Con
                 maps = output if isinstance(output, Tensor) else output[0]
                 found.append(maps[:, :, height // 2, width // 2].sum())
 
-        inputs = images[start : start + BATCH_SIZE].detach().requires_grad_()
+        part = images[start : start + BATCH_SIZE].detach()
+        if part.dtype == torch.uint8:  # a model that normalizes them itself takes shares of 255 as well
+            part = part.float() / 255
+        inputs = part.requires_grad_()
         handle = module.register_forward_hook(keep)
         try:
             with torch.enable_grad():

@@ -85,7 +85,8 @@ def gradients_of(run: Run) -> Gradients | None:
         {row["epoch"]: {layer: each.get(key) for layer, each in row["gradients"].items()} for row in rows}
         for key in ("mean_abs", "norm")
     )
-    return Gradients(run, list(rows[0]["gradients"]), mean_abs, norm)
+    fullest = max(rows, key=lambda row: len(row["gradients"]))  # layers may be frozen in the first epochs
+    return Gradients(run, list(fullest["gradients"]), mean_abs, norm)
 
 
 def values_of(gradients: Gradients, measure: str) -> dict[int, dict[str, Value]]:

@@ -12,6 +12,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.confusions import Counts, of_equal_classes, read_confusions
 from cnnbench.options import Count
+from cnnbench.statistics import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,12 +89,12 @@ class PerClass(Analysis):
                 name="per_class" if len(pictures) == 1 else f"per_class_{number}",
                 title=f"{LABELS[self.measure].capitalize()} of each class on the test images{which}",
                 caption=picture.caption()
-                + _support_note([run for name in group for run in scores[name]])
+                + _support_note([run for name in group for run in scores[name]], confusions.unit)
                 + confusions.note,
                 figure=picture.draw(),
             )
         yield _averages(scores, confusions.classes, confusions.note)
-        yield _scores(scores, confusions.classes, confusions.note)
+        yield _scores(scores, confusions.classes, confusions.unit, confusions.note)
 
 
 def _stacked(runs: Sequence[ClassScores], measure: Measure) -> Values:
@@ -102,15 +103,19 @@ def _stacked(runs: Sequence[ClassScores], measure: Measure) -> Values:
     return stacked
 
 
-def _support_note(runs: Sequence[ClassScores]) -> str:
+def _support_note(runs: Sequence[ClassScores], unit: str) -> str:
     """How far chance alone may move the lowest recall there is, were it of the rarest class.
 
-    1.96 sqrt(p (1 - p) / n), which is largest at p = 0.5.
+    The longer arm of Wilson's interval, which is longest at p = 0.5. Nothing is said of pixels: those of one
+    image are no independent cases.
     """
+    if unit != "images":
+        return ""
     seen = runs[0].support > 0
     fewest = int(runs[0].support[seen].min())
     lowest = max(min(float(run.recall[seen].min()) for run in runs), 0.5)
-    points = 196 * math.sqrt(lowest * (1 - lowest) / fewest)
+    low, high = wilson(round(lowest * fewest), fewest)
+    points = 100 * max(lowest - low, high - lowest)
     return (
         f" The rarest class has {fewest:,} test images: their choice alone moves a recall by up to "
         f"±{points:.{1 if points < 1 else 0}f} points (95 %)."
@@ -149,8 +154,9 @@ def _averages(
 
 
 def _scores(
-    scores: Mapping[str, Sequence[ClassScores]], classes: Mapping[str, Sequence[str]], note: str
+    scores: Mapping[str, Sequence[ClassScores]], classes: Mapping[str, Sequence[str]], unit: str, note: str
 ) -> Table:
+    counted = "test images" if unit == "images" else f"{unit} of the test images"
     rows: list[list[Cell]] = []
     for name, runs in scores.items():
         stacked = [_stacked(runs, measure) for measure in MEASURES]
@@ -175,7 +181,7 @@ def _scores(
         name="per_class",
         title="Scores of each class",
         caption="On the test images, means over seeds; ± is their standard deviation. Support is the number "
-        "of test images of the class. Precision: how much of what was called so is so. Recall: how much of "
+        f"of {counted} of the class. Precision: how much of what was called so is so. Recall: how much of "
         "the class was found. F1: their harmonic mean." + _undefined_note(scores, classes) + note,
         columns=[
             "variant", "class", "support", "precision (%)", "± precision", "recall (%)", "± recall", "F1 (%)",

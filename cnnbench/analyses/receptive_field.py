@@ -11,9 +11,6 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.effective_field import THRESHOLD, Seen, contributions_of, effective_side
@@ -27,7 +24,7 @@ from cnnbench.options import Count
 from cnnbench.runs import DamagedError
 
 if TYPE_CHECKING:
-    from cnnbench.data.loader import Loader
+    pass
 
 MOST_IN_A_PICTURE = 4
 MOST_PRINTED = 60  # rows of a table of layers in the report
@@ -73,7 +70,8 @@ class ReceptiveField(Analysis):
             if layer is None:
                 break
             try:
-                images = self._images(subject.loader(run))
+                loader = subject.loader(run)
+                images = loader.spread_over(loader.dataset.val, self.num_images)
                 for contributions, trained in ((found.untrained, False), (found.trained, True)):
                     model = subject.model(run, trained=trained).requires_grad_(False)
                     contributions[run.seed] = contributions_of(model, layer, images)
@@ -83,12 +81,6 @@ class ReceptiveField(Analysis):
                 left_out.add(name, error)
                 break
         return found
-
-    def _images(self, loader: "Loader") -> Tensor:
-        """Validation images from all over the split, which may be in the order of its classes."""
-        val = loader.dataset.val
-        rows = torch.linspace(0, len(val) - 1, min(self.num_images, len(val)), device=loader.device)
-        return loader.normalize(val.gather(rows.long())[0])
 
     def _caption(self, drawn: Mapping[str, Seen]) -> str:
         seeds = {name: found.seed for name, found in drawn.items()}

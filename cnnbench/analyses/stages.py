@@ -4,8 +4,8 @@ All of it is judged by validation; test accuracy is shown for the last recipe on
 and not where that recipe leaves test alone too.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -107,23 +107,37 @@ def _verdict(entries: Sequence[Entry]) -> str:
     """Which one is best, and which others cannot be told apart from it."""
     best = _best(entries)
     others = [entry for entry in entries if entry is not best]
-    tests = {entry.name: paired_test(best, entry) for entry in others}
-    tested = [name for name, test in tests.items() if test is not None]
-    adjusted = holm([test.p_value for test in tests.values() if test is not None])
-    tied = [name for name, p_value in zip(tested, adjusted, strict=True) if p_value > SIGNIFICANT]
+    p_values = _corrected(combinations(entries, 2))
+    found = {entry.name: p_values.get(_key(best, entry)) for entry in others}
+    tested = [name for name, p_value in found.items() if p_value is not None]
+    tied = [name for name, p_value in found.items() if p_value is not None and p_value > SIGNIFICANT]
     said = f"Best by validation: {best.name}, {_accuracy(best.val)} %."
     if tied:
-        said += f" Not to be told apart from it (corrected for {len(tested)} pairs): {', '.join(tied)}."
+        said += f" Not to be told apart from it (corrected for {len(p_values)} pairs): {', '.join(tied)}."
     elif tested:
-        said += f" It is better than each of the other {len(tested)} (corrected for as many pairs)."
+        said += f" It is better than each of the other {len(tested)} (corrected for {len(p_values)} pairs)."
     if tested and all(entry.val.num == 1 for entry in entries):
         said += " One seed each, so the luck of training is not counted."
     twins = [entry.name for entry in others if are_twins(best, entry)]
     if twins:
         said += f" The same runs: {', '.join(twins)}."
-    if untested := [name for name, test in tests.items() if test is None and name not in twins]:
+    if untested := [name for name, p_value in found.items() if p_value is None and name not in twins]:
         said += f" Not tested against it, for want of the same validation images: {', '.join(untested)}."
     return said
+
+
+def _key(one: Entry, other: Entry) -> frozenset[int]:
+    return frozenset((id(one), id(other)))
+
+
+def _corrected(pairs: Iterable[tuple[Entry, Entry]]) -> dict[frozenset[int], float]:
+    """Corrected p-values (Holm) of the pairs that can be tested.
+
+    Where the best of several is held against the others, all pairs of them belong in it: the same figures
+    have said which one is best.
+    """
+    tests = {_key(one, other): test for one, other in pairs if (test := paired_test(one, other)) is not None}
+    return dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
 
 
 def _overfitting(entries: Sequence[Entry]) -> str:
@@ -159,18 +173,21 @@ def _gap(entry: Entry) -> float:
 def _differences(entries: Sequence[Entry]) -> Table:
     """Within each stage the best against the others, and what was taken of each against the next."""
     pairs: list[tuple[str, Entry, Entry]] = []
+    family: list[tuple[Entry, Entry]] = []
     numbers = sorted({entry.number for entry in entries})
     carried: list[Entry] = []
     for number in numbers:
         stage = [entry for entry in entries if entry.number == number]
         best = _best(stage)
         pairs += [("within a stage", best, entry) for entry in stage if entry is not best]
+        family += combinations(stage, 2)
         carried.append(next((entry for entry in stage if entry.taken), best))
     pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
     tests = [paired_test(one, other) for _, one, other in pairs]
-    adjusted = iter(holm([test.p_value for test in tests if test is not None]))
+    family += [(one, other) for kind, one, other in pairs if kind != "within a stage"]
+    p_values = _corrected(family)
     rows: list[list[Cell]] = []
     num_real = 0
     for (kind, one, other), test in zip(pairs, tests, strict=True):
@@ -178,7 +195,7 @@ def _differences(entries: Sequence[Entry]) -> Table:
             why = "the same runs" if are_twins(one, other) else "not tested: other validation images"
             rows.append([kind, one.name, other.name, None, None, None, why])
             continue
-        p_value = next(adjusted)
+        p_value = p_values[_key(one, other)]
         real = p_value <= SIGNIFICANT
         num_real += real
         rows.append(
@@ -198,7 +215,8 @@ def _differences(entries: Sequence[Entry]) -> Table:
         name="stages_differences",
         title="Which differences are real",
         caption=f"{num_real} of {num_tested} differences in validation accuracy are beyond the noise: paired "
-        "tests on the same validation images, p corrected (Holm) for all rows, intervals not corrected."
+        "tests on the same validation images, p corrected (Holm) for all pairs of a stage and those between "
+        "stages, intervals not corrected."
         + (" One seed each, so the luck of training is not counted." if single else ""),
         columns=["what", "one", "other", "difference (points)", "95 % interval (points)", "p", "verdict"],
         rows=rows,

@@ -127,7 +127,7 @@ def notebook_loop(config: RunConfig, dataset: Dataset, device: torch.device, num
         if "fused" in group:
             group["fused"] = None  # notebooks take what PyTorch gives them
     batch_size = config.data.batch_size
-    on_train = notebook.train_transform(config.data, dataset)
+    on_train = notebook.train_transform(config.data, dataset, config.plugins)
     on_val = notebook.eval_transform(config.data, dataset)
 
     def measure(num_steps: int) -> float:

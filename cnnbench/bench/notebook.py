@@ -16,7 +16,10 @@ from torchvision import transforms
 
 from cnnbench import catalog
 from cnnbench.data.base import Dataset as Images
+from cnnbench.data.transform import Shape
+from cnnbench.data.transform import Transform as Augmentation
 from cnnbench.recipe.config import DataConfig, Named
+from cnnbench.signatures import is_file_target
 
 Transform = Callable[[Image.Image], Any]
 
@@ -37,20 +40,27 @@ class PILImages(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.arrays[index])), self.targets[index]
 
 
-def train_transform(config: DataConfig, dataset: Images) -> Transform:
+def train_transform(config: DataConfig, dataset: Images, plugins: Sequence[str] = ()) -> Transform:
     """The recipe's augmentation in torchvision's words where it has them, then what every image gets."""
-    return _composed([*augmentation(config.augment, dataset.in_shape), *_last_steps(config, dataset)])
+    steps = augmentation(config.augment, dataset.in_shape, plugins)
+    return _composed([*steps, *_last_steps(config, dataset)])
 
 
 def eval_transform(config: DataConfig, dataset: Images) -> Transform:
     return _composed(_last_steps(config, dataset))
 
 
-def augmentation(entries: Sequence[Named], in_shape: tuple[int, ...]) -> list[Transform]:
-    """torchvision's transforms for padding, crops and flips, and albumentations' own for the others."""
+def augmentation(
+    entries: Sequence[Named], in_shape: tuple[int, ...], plugins: Sequence[str] = ()
+) -> list[Transform]:
+    """torchvision's transforms for padding, crops and flips, else albumentations' or a plugin's own."""
     steps: list[Transform] = []
     padding = (0, 0)  # of columns and of rows, on either side
     for entry in entries:
+        target = catalog.target("augmentation", entry.name, tuple(plugins))
+        if is_file_target(target):
+            steps.append(ByPlugin(target, entry))
+            continue
         known = {each.name: each.default for each in catalog.options("augmentation", entry.name)}
         known.pop("p", None)
         # a recipe that was read spells every option out: those at their defaults ask for nothing
@@ -60,7 +70,8 @@ def augmentation(entries: Sequence[Named], in_shape: tuple[int, ...]) -> list[Tr
         probability = options.get("p", 1.0 if entry.name in ("PadIfNeeded", "RandomCrop") else 0.5)
         plain = {"min_height", "min_width", "height", "width", "p"} >= options.keys()
         if entry.name == "PadIfNeeded" and plain and probability == 1:
-            rows, columns = options["min_height"] - in_shape[1], options["min_width"] - in_shape[2]
+            least = {**known, **options}
+            rows, columns = least["min_height"] - in_shape[1], least["min_width"] - in_shape[2]
             padding = (max(columns, 0) // 2, max(rows, 0) // 2)
             steps.append(transforms.Pad(padding))
         elif entry.name == "RandomCrop" and plain and probability == 1:
@@ -86,6 +97,21 @@ class ByAlbumentations:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return Image.fromarray(self.transform(image=np.asarray(image))["image"])
+
+
+class ByPlugin:
+    """A user's batched augmentation on a PIL image, as a batch of one."""
+
+    def __init__(self, target: str, entry: Named) -> None:
+        self.transform: Augmentation = catalog.resolve(target)(**entry.options)
+        self.generator = torch.Generator()
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        pixels = np.asarray(image)
+        batch = torch.from_numpy(pixels.copy()).view(1, *pixels.shape[:2], -1).permute(0, 3, 1, 2)
+        self.generator.manual_seed(int(torch.randint(0, 2**31, (1,))))
+        done = self.transform.draw(Shape(1, *pixels.shape[:2]), self.generator)(batch)
+        return Image.fromarray(done[0].permute(1, 2, 0).squeeze(2).numpy())
 
 
 def _last_steps(config: DataConfig, dataset: Images) -> list[Transform]:

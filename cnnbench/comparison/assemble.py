@@ -1,5 +1,6 @@
 """Finished runs of recipes -> one table with uncertainty: tests each pair of variants."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -99,6 +100,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         skipped=variant.skipped is not None and not variant.measurements,
         is_fixed=variant.is_fixed,
         is_untrained=variant.is_untrained,
+        loss=json.dumps(variant.config.get("train", {}).get("loss"), sort_keys=True),
         data=str(variant.config.get("data", {}).get("name", "")),
         more={
             name: estimate
@@ -114,7 +116,8 @@ def _estimate(variant: VariantMeasurements, quantity: Quantity) -> Estimate | No
     if not values:
         return None
     scores = variant.measurements[0].scores.get(quantity.name)
-    if len(values) == len(variant.measurements) == 1 and scores is not None:
+    only = variant.is_fixed or len(values) == len(variant.measurements) == 1
+    if only and scores is not None:
         if scores.dtype == bool:
             return binomial_interval(int(scores.sum()), len(scores))
         return image_interval(scores)

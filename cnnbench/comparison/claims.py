@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from cnnbench.comparison.comparison import (
     INCOMPARABLE,
+    MEMORY,
+    TIMES,
     Comparison,
     Four,
     on_one_device,
@@ -21,8 +23,6 @@ from cnnbench.paired_tests import PairedTest
 from cnnbench.statistics import SIGNIFICANT
 
 Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
-TIMES = ("train_seconds", "val_seconds", "latency_ms", "throughput")
-MEMORY = "peak_memory_mib"
 RULE = (
     "Supported: every variant named as better is better than every other one it is held against, each "
     "difference beyond the noise (p at most 0.05, corrected for all pairs of the recipe). Contradicted: "
@@ -214,6 +214,6 @@ def _why_untested(comparison: Comparison, one: str, other: str) -> str:
 
 
 def _is_single(comparison: Comparison, one: str, other: str) -> bool:
-    """Whether both variants have one seed, and a seed matters."""
+    """Whether no seed's noise was counted, and a seed matters; of a fixed variant the first alone counts."""
     rows = [row for row in comparison.rows if row.variant in (one, other)]
-    return all(row.num_seeds == 1 for row in rows) and not all(row.is_fixed for row in rows)
+    return all(row.num_seeds == 1 or row.is_fixed for row in rows) and not all(row.is_fixed for row in rows)

@@ -16,6 +16,8 @@ Standing = Literal["best", "tied", "worse", "untested", "unmeasured"]
 INCOMPARABLE = (
     "single runs, several machines, more or less other work on one, or seeds that took unequally long"
 )
+TIMES = ("train_seconds", "val_seconds", "latency_ms", "throughput")
+MEMORY = "peak_memory_mib"
 EQUAL_COST = 1.02  # sizes matched on purpose differ by up to 2 %: no reason to prefer one
 
 
@@ -46,6 +48,7 @@ class Row:
     is_untrained: bool = False  # random weights: what it gets right is chance
     lengths: frozenset[int] = frozenset()  # in epochs, of all its runs
     images: str = ""  # the settings that decide which images are in which split
+    loss: str = ""  # what is minimized, as far as it can be chosen
     data: str = ""  # the data set's name: accuracies on different ones do not compare
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
 
@@ -194,8 +197,14 @@ class Comparison:
 
 def why_apart(metric: Quantity, rows: Sequence[Row]) -> str | None:
     """Why values of a quantity that is not known image by image do not compare; None where they do."""
+    if metric.name in TIMES and not times_compare(rows):
+        return f"times of these runs do not compare ({INCOMPARABLE})"
+    if metric.name == MEMORY and not on_one_device(rows):
+        return "they did not have the same device for themselves"
     if metric.is_cost:
         return None
+    if metric.name.endswith("_loss") and len({row.loss for row in rows}) > 1:
+        return "their losses are not the same measure (train.loss)"
     if len({row.images for row in rows}) > 1:
         return "they do not have the same images"
     if metric.name == AREA and len(frozenset[int]().union(*(row.lengths for row in rows))) > 1:

@@ -194,11 +194,17 @@ def _caution(comparison: Comparison, measured: list[Row]) -> Iterator[str]:
             "seed would change in these figures is unknown, and a small difference may be the seed's. "
             "Use --seeds 3 or more."
         )
-    else:
-        yield (
-            f"One seed only: {_listed(single)}. What another seed would change there is unknown; "
-            "the tests assume the noise that the other variant of the pair has."
-        )
+        return
+    lends = any(row.known.num > 1 and not row.is_fixed for row in measured)
+    alone = len(single) > 1 or any(row.is_fixed for row in measured)
+    counted = "the noise of the images alone" if alone else ""
+    if lends:
+        lent = "the noise that the other variant of the pair has"
+        counted = f"{lent}, and where that has one seed too or none matters, {counted}" if alone else lent
+    yield (
+        f"One seed only: {_listed(single)}. What another seed would change there is unknown; "
+        f"the tests {'assume' if lends else 'count'} {counted}."
+    )
 
 
 def _payoff(comparison: Comparison, best: Row, measured: list[Row]) -> Iterator[str]:
@@ -222,9 +228,12 @@ def _payoff(comparison: Comparison, best: Row, measured: list[Row]) -> Iterator[
         indices = pareto_front([costs[row.variant] for row in measured], goodness)
         front = [measured[index] for index in indices]
         if len(front) == 1:
-            equals = [row.variant for row in measured if comparison.standing(row) == "tied"]
+            first = front[0]  # of equal means the cheapest, which need not be the one that is called best
+            equals = [
+                row.variant for row in measured if row is not first and comparison.standing(row) != "worse"
+            ]
             doubt = f" (but {_listed(equals)} may be as good)" if equals else ""
-            yield f"{start}: no other variant is {cheaper} or {better} than {best.variant}{doubt}."
+            yield f"{start}: no other variant is {cheaper} or {better} than {first.variant}{doubt}."
             continue
         who = _listed([f"{row.variant} ({_written_cost(name, costs[row.variant])})" for row in front])
         doubts = "".join(_doubt(comparison, front[: place + 1], cheaper) for place in range(1, len(front)))

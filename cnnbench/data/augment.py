@@ -51,6 +51,14 @@ class Augment:
             self.transforms.append(PerImage(entries))
             entries.clear()
 
+    def always(self) -> "Augment":
+        """The same with nothing of what goes singly left to chance."""
+        from cnnbench.data.per_image import PerImage
+
+        other = Augment([])
+        other.transforms = [each.always() if isinstance(each, PerImage) else each for each in self.transforms]
+        return other
+
     def __call__(self, images: Tensor, generator: torch.Generator, turns: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) uint8 augmented with draws of a CPU generator; sizes may change.
 

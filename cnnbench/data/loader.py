@@ -92,6 +92,7 @@ class Loader:
                     images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
                 else:
                     images = self.augment(images, generator, turns[chosen])
+                self._refuse_others(images)  # what one batch came out as, another need not
             yield self.normalize(images, size), targets
 
     def begin_inputs(self, seed: int) -> Tensor:
@@ -107,6 +108,11 @@ class Loader:
             positions = torch.arange(start, min(start + batch_size, len(split)), device=self.device)
             images, targets = split.gather(positions)
             yield self.normalize(images), targets
+
+    def spread_over(self, split: Split, most: int) -> Tensor:
+        """So many inputs from all over a split, which may be in the order of its classes."""
+        rows = torch.linspace(0, len(split) - 1, min(most, len(split)), device=self.device)
+        return self.normalize(split.to(self.device).gather(rows.long())[0])
 
     def normalize(self, images: Tensor, size: int | None = None) -> Tensor:
         """Images (B, C, H, W) uint8 as inputs of the loader's dtype and memory format, or as they are.
@@ -126,10 +132,20 @@ class Loader:
 
     def _check_size(self) -> None:
         """Shows mistakes in `augment` before training; val and test stay as they are, so sizes must agree."""
-        images, _ = self.dataset.train.gather(torch.zeros(1, dtype=torch.int64, device=self.device))
+        if not self.augment.transforms:
+            return
+        images, targets = self.dataset.train.gather(torch.zeros(1, dtype=torch.int64, device=self.device))
         with about("augment"):
-            found = tuple(self.augment(images, _generator(0, 0, 1)).shape[1:])
-        if found != self.dataset.in_shape:
+            for augment in (self.augment, self.augment.always()):
+                if self.dataset.task == "segmentation":
+                    augmented, _ = augment.with_masks(images, targets, _generator(0, 0, 1))
+                else:
+                    augmented = augment(images, _generator(0, 0, 1))
+                self._refuse_others(augmented)
+
+    def _refuse_others(self, images: Tensor) -> None:
+        """Raises CnnbenchError where augmented images are not of the size of those of val and test."""
+        if (found := tuple(images.shape[1:])) != self.dataset.in_shape:
             raise CnnbenchError(
                 f"data.augment turns images of (channels, height, width) {self.dataset.in_shape} into "
                 f"{found}, but val and test images stay as they are: end with a RandomCrop or Resize "

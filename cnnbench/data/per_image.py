@@ -1,6 +1,7 @@
 """Augmentations without a batched form, through albumentations itself: image by image on the CPU."""
 
 import os
+import random
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,11 @@ class PerImage:
             except (TypeError, ValueError, UserWarning) as error:
                 raise CnnbenchError(f"augment {entry.name}: {error}") from error
         self.compose = albumentations.Compose(transforms)
+        self.entries = entries.copy()
+
+    def always(self) -> "PerImage":
+        """The same with every transform applied, whatever its probability: to see whether each can be."""
+        return PerImage([type(each)(name=each.name, **{**each.options, "p": 1.0}) for each in self.entries])
 
     def draw(self, shape: Shape, generator: torch.Generator) -> Move:
         seed = int(torch.randint(0, 2**31, (1,), generator=generator))
@@ -42,17 +48,32 @@ class PerImage:
         )
 
     def _apply(self, images: Tensor, seed: int) -> Tensor:
-        self.compose.set_random_seed(seed)
+        self._seed(seed)
         pictures = images.permute(0, 2, 3, 1).cpu().numpy()
-        done = [self.compose(image=np.ascontiguousarray(picture))["image"] for picture in pictures]
+        done = [self._augmented(image=picture)["image"] for picture in pictures]
         return self._batch(done, images)
+
+    def _seed(self, seed: int) -> None:
+        """One stream for all transforms: `set_random_seed` would give each of them the same numbers."""
+        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+    def _augmented(self, **arrays: "NDArray[Any]") -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.compose(
+                **{name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            )
+        except Exception as error:  # of whatever kind: a transform that does not go with these images
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            size = "×".join(map(str, arrays["image"].shape))
+            raise CnnbenchError(f"augment {self.names} fails on an image of {size}: {reason}") from error
+        return found
 
     def _both(self, images: Tensor, masks: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """albumentations knows which of its transforms move a mask, and takes the nearest pixel there."""
-        self.compose.set_random_seed(seed)
+        self._seed(seed)
         pictures = images.permute(0, 2, 3, 1).cpu().numpy()
         done = [
-            self.compose(image=np.ascontiguousarray(picture), mask=np.ascontiguousarray(mask))
+            self._augmented(image=picture, mask=mask)
             for picture, mask in zip(pictures, masks[:, 0].cpu().numpy(), strict=True)
         ]
         return (

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from cnnbench.errors import CnnbenchError
 from cnnbench.models import custom
 from cnnbench.models.batch_norm import BatchNorm2d
 from cnnbench.models.pointwise import StridedPointwise, is_unsafe
@@ -65,14 +66,29 @@ def conv(
     return kind(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
 
 
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, which says so where a group is too small to normalize: of two values only signs are left."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = inputs[0].numel() // self.num_groups
+        if values < 3:
+            raise CnnbenchError(
+                f"norm 'group' cannot normalize groups of {values} value{'s' * (values > 1)}: "
+                f"{self.num_channels} channels in {self.num_groups} groups, where the image has become "
+                f"{'×'.join(map(str, inputs.shape[2:])) or 'a vector'}; take another norm, or larger maps"
+            ).about("norm")
+        return super().forward(inputs)
+
+
 def norm(name: Norm, num_channels: int, dimensions: int = 2) -> nn.Module:
     """The normalization for (N, C, H, W) inputs, or for (N, C) with dimensions = 0."""
     if name == "batch":
         return BatchNorm2d(num_channels) if dimensions == 2 else nn.BatchNorm1d(num_channels)
     if name == "group":
-        # 32 groups as in Wu & He (2018), or the largest smaller number that divides the channels.
-        groups = next(g for g in range(min(32, num_channels), 0, -1) if num_channels % g == 0)
-        return nn.GroupNorm(groups, num_channels)
+        # 32 groups as in Wu & He (2018), or the largest smaller number that divides the channels. A vector's
+        # groups have at least their 16 channels too, for it has no places to take a mean over.
+        most = min(32, num_channels if dimensions else max(1, num_channels // 16))
+        return GroupNorm(next(g for g in range(most, 0, -1) if num_channels % g == 0), num_channels)
     if name == "layer":
         return ChannelLayerNorm(num_channels)
     return nn.Identity()

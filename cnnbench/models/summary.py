@@ -1,6 +1,7 @@
 """What a model costs, layer by layer: output shapes, parameters, multiply-adds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -104,7 +105,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
         raise CnnbenchError(f"the model ({type(model).__name__}) has no parameters: nothing could be trained")
     device = first.device
     was_training = model.training
-    with _Counting() as counter, torch.no_grad():
+    with _without_fused_layers(), _Counting() as counter, torch.no_grad():
         watch = _Watch(model, counter)
         try:
             output: Tensor = model.eval()(torch.empty(1, *in_shape, device=device))
@@ -119,6 +120,19 @@ def summarize(model: nn.Module, in_shape: tuple[int, int, int]) -> Summary:
         num_trained(model),
         tuning_of(model),
     )
+
+
+@contextmanager
+def _without_fused_layers() -> Iterator[None]:
+    """Attention and recurrent layers as the matrix products they are: fused, nothing of them is counted."""
+    fast, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mkldnn.enabled = mkldnn
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -55,3 +55,13 @@ def test_the_call_that_is_meant_is_taken_before_it_is_changed_in_place() -> None
     assert contributions_of(model, second, images).sum() == 9  # not what ReLU makes of it afterwards
     assert contributions_of(model, third, images).sum() == 0
     assert not conv._forward_hooks
+
+
+def test_a_model_that_takes_bytes_is_shown_shares_of_255() -> None:
+    conv = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    nn.init.ones_(conv.weight)
+    model = nn.Sequential(conv, nn.Flatten())
+    layer = last_feature_layer(receptive_fields(model, (1, 8, 8)))
+    assert layer is not None
+    images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    assert contributions_of(model, layer, images).sum() == 9

@@ -191,3 +191,13 @@ def test_every_subject_is_coped_with(any_subject: Subject) -> None:
         write_probes(run, [layers(0.5, None, 1.0) for _ in run.history()])
     outputs = list(GradientFlow().analyse(any_subject))
     assert {len(row) for row in outputs[-2].rows} == {len(outputs[-2].columns)}  # type: ignore[union-attr]
+
+
+def test_layers_that_are_frozen_at_first_are_counted(make_run: MakeRun) -> None:
+    """A decoder alone, and from the second epoch on the encoder before it."""
+    run = write_probes(make_run("a", 0, [0.1, 0.2]), [{"decoder": 1.0}, {"encoder": 1e-4, "decoder": 1.0}])
+    gradients = gradients_of(run)
+    assert gradients is not None
+    assert gradients.layers == ["encoder", "decoder"]
+    assert (gradients.ratio(0), gradients.ratio(1)) == (None, 1e-4)
+    assert gradients.states(1)["encoder"] == "vanishes"

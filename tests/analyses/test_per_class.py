@@ -95,14 +95,14 @@ def test_every_subject_is_coped_with(any_subject: Subject) -> None:
 def test_good_scores_get_an_axis_of_their_own_and_little_chance(
     make_run: MakeRun, subject_from: SubjectFrom
 ) -> None:
-    """99 of 100 of each class are right: 1.96 sqrt(0.99 · 0.01 / 100) is 2 points, not the 10 of a coin."""
+    """99 of 100 of each class are right: by Wilson it is 94.6 to 99.8 %, not the 10 points of a coin."""
     targets = [0] * 100 + [1] * 100
     predictions = [0] * 99 + [1] + [1] * 99 + [0]
     run = write_predictions(make_run("v", 0, [0.1, 0.7], classes="ab"), targets, predictions)
     figure, *_ = PerClass().analyse(subject_from([run]))
     assert isinstance(figure, Figure)
     assert "The axis begins at 98 %." in figure.caption
-    assert "moves a recall by up to ±2 points (95 %)." in figure.caption
+    assert "moves a recall by up to ±4 points (95 %)." in figure.caption
 
 
 @pytest.mark.parametrize("measure", ["f1", "precision", "recall"])
@@ -146,3 +146,13 @@ def test_chance_of_few_images_is_said(subject: Callable[..., Subject]) -> None:
     figure = next(iter(PerClass().analyse(made)))
     assert "The rarest class has 100 test images" in figure.caption
     assert "up to ±10 points (95 %)" in figure.caption
+
+
+def test_chance_does_not_end_where_all_are_right(make_run: MakeRun, subject_from: SubjectFrom) -> None:
+    """30 of 30 right: Wilson's interval begins at 30 / (30 + 1.96²) = 88.6 %."""
+    targets = [0] * 30 + [1] * 30
+    run = write_predictions(make_run("v", 0, [0.1, 0.7], classes="ab"), targets, targets)
+    figure, *_ = PerClass().analyse(subject_from([run]))
+    assert isinstance(figure, Figure)
+    assert "The rarest class has 30 test images" in figure.caption
+    assert "up to ±11 points (95 %)" in figure.caption

@@ -122,8 +122,8 @@ def test_differences_are_those_of_the_paired_test(two_stages: Subject) -> None:
     assert rows[1]["difference (points)"] == f"{100 * tests[1].difference:+.1f}" == "+25.0"
     assert differences.caption.startswith("2 of 3 differences in validation accuracy are beyond the noise")
     assert (
-        "Best by validation: last: better, 94.5 ± 0.5 %. It is better than each of the other 3"
-        in table.caption
+        "Best by validation: last: better, 94.5 ± 0.5 %. It is better than each of the other 3 "
+        "(corrected for 6 pairs)." in table.caption
     )
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -68,3 +70,25 @@ def test_it_trains_and_validates(num_workers: int) -> None:
         assert list(notebook.train(model, optimizer, loader, CPU)) == [24, 24]  # the rest is dropped
     loader = notebook.batches(data, 24, shuffle=False, num_workers=num_workers, device=CPU)
     assert notebook.validate(model, loader, CPU) == 1.0
+
+
+def test_padding_at_its_default_size() -> None:
+    (pad,) = notebook.augmentation([named("PadIfNeeded", min_height=1024, min_width=1024)], (3, 1000, 1024))
+    assert pad.padding == (0, 12)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_plugin_s_augmentation_takes_one_picture(tmp_path: Path, channels: int) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "class Darken:\n"
+        "    def __init__(self, *, by: int = 2) -> None:\n"
+        "        self.by = by\n"
+        "    def draw(self, shape, generator):\n"
+        "        return lambda images: images // self.by\n"
+        "AUGMENTATIONS = {'Darken': Darken}\n"
+    )
+    (darken,) = notebook.augmentation([named("Darken", by=4)], (channels, 2, 2), [str(file)])
+    pixels = np.full((2, 2, channels), 200, dtype=np.uint8).squeeze()
+    assert (np.asarray(darken(Image.fromarray(pixels))) == 50).all()
+    assert np.asarray(darken(Image.fromarray(pixels))).shape == pixels.shape

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -765,3 +765,32 @@ def test_comparing_imports_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_what_does_not_compare_is_not_tested(tmp_path: Path) -> None:
+    RecipeRuns(tmp_path / "a").add("one", [900, 905]).add("two", [901, 904])
+    one, two = compare([tmp_path]).rows
+    assert why_apart(KNOWN["val_loss"], [one, two]) is None
+    bce, dice = replace(one, loss='{"bce": 1.0}'), replace(two, loss='{"dice": 1.0}')
+    assert why_apart(KNOWN["val_loss"], [bce, dice]) == "their losses are not the same measure (train.loss)"
+    assert why_apart(KNOWN["val_gap"], [bce, dice]) is None
+    assert why_apart(KNOWN["train_seconds"], [one, two]) is None
+    elsewhere = replace(two, devices=frozenset({"NVIDIA H100"}))
+    assert "times of these runs do not compare" in str(why_apart(KNOWN["train_seconds"], [one, elsewhere]))
+    assert "the same device" in str(why_apart(KNOWN["peak_memory_mib"], [one, elsewhere]))
+
+
+def test_times_on_other_devices_have_no_test(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("cpu", [900, 905, 903])
+    runs.add("gpu", [901, 904, 903], device={"type": "cuda", "name": "NVIDIA H100"})
+    comparison = compare([tmp_path], metric="train_seconds")
+    assert comparison.pairs == []
+    assert any("times of these runs do not compare" in problem for problem in comparison.problems)
+    assert not any("Worse than" in line for line in conclusions(comparison))
+
+
+def test_of_equal_means_the_cheaper_one_is_what_nothing_is_cheaper_than(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("small", [950, 952, 954], num_params=900, train_seconds=20.0)
+    runs.add("fast", [954, 952, 950], train_seconds=10.0).add("bad", [500, 502, 501], train_seconds=15.0)
+    (said,) = [line for line in conclusions(compare([tmp_path])) if line.startswith("Per second")]
+    assert "no other variant is faster or more accurate than fast (but small may be as good)" in said

@@ -211,3 +211,14 @@ def test_claims_of_two_recipes_are_refused() -> None:
     both = Comparison([*one.rows, replace(one.rows[0], recipe="other")], one.pairs, one.metric)
     with pytest.raises(CnnbenchError, match="one recipe"):
         judge(both, [])
+
+
+def test_several_seeds_of_a_fixed_variant_are_one() -> None:
+    """Nothing of it is trained, so against one seed of another only the noise of images was counted."""
+    rows = [replace(row("fixed", 3), is_fixed=True), row("trained", 1)]
+    pair = Pair("r", "fixed", "trained", PairedTest(0.04, 0.02, 0.06, 0.01, "test"), 0.01)
+    [found] = judge(
+        replace(comparison(), rows=rows, pairs=[pair]),
+        [{"text": "", "better": ["fixed"], "than": ["trained"]}],
+    )
+    assert found.words == "supported, for these runs alone"

@@ -241,3 +241,28 @@ def test_single_images_go_through_albumentations_itself(channels: int) -> None:
     images = pictures(3, channels, 4, 5)
     moved = Augment([Named(name="Transpose", p=1.0)])(images, generator())
     assert torch.equal(moved, images.transpose(2, 3))
+
+
+def test_neighbours_are_drawn_independently() -> None:
+    """Transpose and InvertImg at 0.5: each of the four outcomes for a quarter of the images."""
+    images = torch.zeros(64, 1, 2, 2, dtype=torch.uint8)
+    images[:, :, 0, 1] = 50  # right above; below left where transposed
+    augment = Augment([Named(name="Transpose", p=0.5), Named(name="InvertImg", p=0.5)])
+    counts = [0] * 4
+    for seed in range(32):
+        done = augment(images, generator(seed))
+        inverted = done[:, 0, 0, 0] == 255
+        transposed = done[:, 0, 0, 1] == done[:, 0, 0, 0]
+        for outcome in (2 * inverted.int() + transposed.int()).tolist():
+            counts[outcome] += 1
+    assert chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("task", ["alone", "with masks"])
+def test_a_transform_that_fails_on_the_images_is_named(task: str) -> None:
+    augment = Augment([Named(name="ISONoise", p=1.0)])  # of colors alone
+    images = pictures(2, 1, 4, 4)
+    masks = () if task == "alone" else (images[:, 0],)
+    apply = augment.with_masks if masks else augment
+    with pytest.raises(CnnbenchError, match=r"augment ISONoise fails on an image of 4×4×1: .*3-channel"):
+        apply(images, *masks, generator())

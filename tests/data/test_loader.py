@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnnbench.data import load_dataset
-from cnnbench.data.base import Dataset
+from cnnbench.data.base import Dataset, Split
 from cnnbench.data.loader import Loader
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import DataConfig, Named
@@ -173,3 +173,27 @@ def test_a_channel_that_never_changes_is_no_division_by_zero() -> None:
 def test_augmentation_that_changes_the_size_is_refused_before_training(dataset: Dataset) -> None:
     with pytest.raises(CnnbenchError, match=r"\(3, 8, 8\) into \(3, 12, 12\)"):
         Loader(dataset, config(augment=CROP_FLIP[:1]), CPU)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "FDA"}, "augment FDA"),
+        ({"name": "RandomScale", "scale_limit": [0.5, 0.5]}, "stay as they are"),
+    ],
+    ids=["fails", "resizes"],
+)
+def test_what_seldom_happens_is_tried_before_training(
+    dataset: Dataset, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CnnbenchError, match=said):
+        Loader(dataset, config(augment=[Named(**options, p=1e-6)]), CPU)
+
+
+def test_images_spread_over_a_split_in_the_order_of_its_classes(dataset: Dataset) -> None:
+    order = dataset.val.targets[dataset.val.rows].argsort()
+    ordered = Split(dataset.val.images, dataset.val.targets, dataset.val.rows[order])
+    loader = Loader(dataset, config(), CPU)
+    expected = loader.normalize(ordered.gather(torch.tensor([0, 12, 24]))[0])  # first, middle and last of 25
+    assert torch.equal(loader.spread_over(ordered, 3), expected)
+    assert len(loader.spread_over(ordered, 100)) == 25

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnbench.errors import CnnbenchError
 from cnnbench.models import layers
 from cnnbench.options import Activation, Attention, Conv, Norm, Pool
 
@@ -44,7 +45,7 @@ def test_activation_and_its_gradient_follow_the_formula(name: Activation) -> Non
         pytest.param("layer", (4, 6, 5, 3), (4, 6, 5, 3), (1,), id="layer-image"),
         pytest.param("layer", (9, 6), (9, 6), (1,), id="layer-vector"),
         pytest.param("group", (4, 64, 5, 3), (4, 32, 2, 5, 3), (2, 3, 4), id="group-image"),
-        pytest.param("group", (4, 256), (4, 32, 8), (2,), id="group-vector"),
+        pytest.param("group", (4, 256), (4, 16, 16), (2,), id="group-vector"),
     ],
 )
 def test_norm_gives_zero_mean_and_unit_variance_over_its_axes(
@@ -140,3 +141,24 @@ def test_global_head_is_linear_of_the_mean() -> None:
     inputs = torch.rand(4, 3, 5, 5)
     expected = F.linear(inputs.flatten(2).mean(2), head.linear.weight, head.linear.bias)
     torch.testing.assert_close(head(inputs), expected)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 4), (48, 3), (31, 1), (512, 32), (7, 1)], ids=str)
+def test_groups_of_a_vector_have_sixteen_values(channels: int, groups: int) -> None:
+    assert layers.norm("group", channels, dimensions=0).num_groups == groups
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((2, 8, 1, 1), "1 value: 8 channels in 8 groups, where the image has become 1×1"),
+        ((2, 8, 1, 2), "2 values: 8 channels in 8 groups, where the image has become 1×2"),
+        ((2, 64, 1, 1), "2 values: 64 channels in 32 groups"),
+    ],
+    ids=str,
+)
+def test_groups_too_small_to_normalize(shape: tuple[int, ...], said: str) -> None:
+    with pytest.raises(CnnbenchError, match=said):
+        layers.norm("group", shape[1])(torch.rand(shape))
+    with pytest.raises(CnnbenchError, match=r"2 values.*a vector"):
+        layers.norm("group", 2, dimensions=0)(torch.rand(4, 2))

@@ -235,3 +235,32 @@ def test_parameters_alone_of_a_lazy_model_and_of_one_that_fails(tmp_path: Path) 
         CnnbenchError, match=r"own\.py:Failing fails on .* of 3×2×2: RuntimeError: not today \(line 7\)$"
     ):
         count_params(Named(name="failing"), (3, 2, 2), 2, [str(file)])
+
+
+class Tokens(nn.Module):
+    """A row of pixels as tokens, through a layer over sequences, and a head."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(8, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found = self.layer(inputs.flatten(2).permute(2, 0, 1))
+        tokens: Tensor = found[0] if isinstance(found, tuple) else found
+        logits: Tensor = self.head(tokens.mean(0))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        # 6 tokens of 8: query, key, value and output of 8², twice 6 · 8 for the scores, two layers of 8 · 16
+        pytest.param(nn.TransformerEncoderLayer(8, 2, 16), 6 * (4 * 64 + 2 * 48 + 2 * 128), id="attention"),
+        # four gates, of the input and of the state
+        pytest.param(nn.LSTM(8, 8), 6 * 4 * 8 * 16, id="LSTM"),
+    ],
+)
+def test_fused_layers_are_counted(layer: nn.Module, macs: int) -> None:
+    assert summarize(Tokens(layer), (8, 2, 3)).macs == macs + 16
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mkldnn.enabled
