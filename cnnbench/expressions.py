@@ -113,6 +113,16 @@ class Expression:
         with _no_value():
             return _value(self.root, lookup)
 
+    def check_constants(self) -> None:
+        """Raises ExpressionError for a part that names nothing and has no finite value, nor ever will."""
+        for node in _constants(self.root):
+            try:
+                with _no_value():
+                    if not math.isfinite(_value(node, _nothing)):
+                        raise EvaluationError("a number grows beyond all bounds")
+            except EvaluationError as error:
+                raise ExpressionError(f"this part has no value: {error}", node.start, node.end) from None
+
     def sides(self, lookup: Callable[[Quantity], float]) -> list[tuple[str, float]]:
         """The text and value of what the outermost comparisons compare and is more than a name or number.
 
@@ -166,6 +176,19 @@ def _quantities(node: Node) -> Iterator[Quantity]:
     elif isinstance(node, _Applied):
         for part in node.parts:
             yield from _quantities(part)
+
+
+def _constants(node: Node) -> Iterator[Node]:
+    """The largest parts that are numbers and name no quantity."""
+    if _kind(node) == "number" and not any(_quantities(node)):
+        yield node
+    elif isinstance(node, _Applied):
+        for part in node.parts:
+            yield from _constants(part)
+
+
+def _nothing(quantity: Quantity) -> float:
+    raise EvaluationError(f"{quantity} is not known")
 
 
 def _comparisons(node: Node) -> Iterator[_Applied]:

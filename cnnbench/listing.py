@@ -69,7 +69,7 @@ def recipes(root: Path = Path("recipes")) -> list[list[str]]:
     for path in sorted(root.rglob("*.toml"), key=natural_order):
         try:
             document = tomli.loads(path.read_text(encoding="utf-8-sig"))
-        except (tomli.TOMLDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):  # of text, of TOML, or of more digits or brackets than are read
             rows.append([str(path), "not a readable recipe"])
             continue
         rows.append([str(path), str(document.get("question") or document.get("title", ""))])

@@ -76,17 +76,18 @@ def _placed(recipe: Recipe, said: str, variant: str, path: Setting, setting: Set
 
 
 def _sets(override: Override, variant: str, setting: Setting) -> bool:
-    key = override.key.removeprefix(f"variants.{variant}.").removeprefix("sweep.")
-    parts = tuple(part.strip().strip("\"'") for part in key.split("."))
-    return parts == setting[: len(parts)]
+    parts = tuple(override.within(variant) or override.parts)
+    parts = parts[1:] if parts[0] == "sweep" else parts
+    return bool(parts) and parts == setting[: len(parts)]
 
 
 def _entry(document: dict[str, Any], variant: str) -> Setting:
     """Where this variant is written: its entry of [[variants]], or [sweep] where that alone makes it."""
     entries = document.get("variants", [])
-    names = {index: entry.get("name") for index, entry in enumerate(entries) if isinstance(entry, dict)}
+    names = {index: str(entry.get("name")) for index, entry in enumerate(entries) if isinstance(entry, dict)}
     fitting = [index for index, name in names.items() if name == variant]
-    fitting += [index for index, name in names.items() if variant.startswith(f"{name}+")]
+    begun = [index for index, name in names.items() if variant.startswith(f"{name}+")]
+    fitting += sorted(begun, key=lambda index: -len(names[index]))  # "a+x+lr-0.1" is of "a+x", and not of "a"
     return ("variants", fitting[0]) if fitting else ("sweep",)
 
 

@@ -99,8 +99,8 @@ class Checker:
         known = list(known)
         if on_key:
             path = _of_key(path)
-        near = nearest(word, known)
-        home = home_of(word) if on_key and near is None else None
+        home = home_of(word) if on_key else None
+        near = nearest(word, known) if home is None else None
         place = f"[{home}]" if home else None
         if on_key and "match_params" in (word, home):
             place = "match_params of a variant" if home else "a variant, beside its model"
@@ -189,7 +189,8 @@ class Checker:
             where = _of_key(layer.origin((*path, key)))
             self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
             del given[key]
-        checked = self.fields(model, given, layer, path, what, partial)
+        also = ("init",) if takes_init(kind, target) else ()
+        checked = self.fields(model, given, layer, path, what, partial, also)
         if checked is None or misplaced or init is None or None in encoders.values():
             return None
         filled = checked.model_dump(mode="json", exclude_unset=catalog.is_foreign(target))
@@ -264,12 +265,16 @@ class Checker:
         path: Path,
         what: str,
         partial: bool = False,
+        also: Sequence[str] = (),
     ) -> BaseModel | None:
-        """The values as an instance of the model; None, and the mistakes noted, where they do not fit it."""
+        """The values as an instance of the model; None, and the mistakes noted, where they do not fit it.
+
+        `also`: keys that are known beside the model's, and read elsewhere.
+        """
         before = len(self.mistakes)
         unknown = [key for key in values if key not in model.model_fields]
         for key in unknown:
-            self.unknown(layer.origin((*path, key)), key, what, model.model_fields, on_key=True)
+            self.unknown(layer.origin((*path, key)), key, what, (*model.model_fields, *also), on_key=True)
         try:
             checked = model.model_validate({key: item for key, item in values.items() if key not in unknown})
         except ValidationError as error:

@@ -89,6 +89,7 @@ def read_expression(text: str) -> Expression:
         raise ExpressionError("names no quantity, so there is nothing to check", 0, len(text))
     for quantity in quantities:
         _check_quantity(quantity)
+    expression.check_constants()
     for quantity, number in expression.bounds():
         if QUANTITIES[quantity.name].is_share and number.value > 1:
             raise ExpressionError(

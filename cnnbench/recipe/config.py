@@ -291,7 +291,7 @@ class Init(_Config):
     """How the weights of a model start; `variance` gives layers one of their own, as a number or formula."""
 
     scheme: Literal["default", "he", "xavier"] = "default"
-    scale: Positive = 1.0  # of the standard deviations of the scheme
+    scale: Annotated[float, Field(gt=0, le=1e9)] = 1.0  # of the standard deviations of the scheme
     variance: dict[str, Positive | str] = {}
 
     @model_validator(mode="before")

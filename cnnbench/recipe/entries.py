@@ -46,7 +46,7 @@ class Entries:
 
 def read_entries(check: Checker, document: Mapping[str, Any], overrides: Sequence[Override]) -> Entries:
     """The variants of a recipe; mistakes in their names and in [sweep] are noted."""
-    set_here = [override for override in overrides if override.key.split(".")[0].strip() == "sweep"]
+    set_here = [override for override in overrides if override.parts[0] == "sweep"]
     is_swept = "sweep" in document or bool(set_here)
     entries = list(_written(check, document, is_swept))
     if not is_swept:

@@ -56,6 +56,9 @@ def parse(path: Path, text: str) -> dict[str, Any]:
             start = len(positions.text.rstrip())
         mistake = Mistake(str(path), f"not valid TOML: {message}", positions.mark(start, start))
         raise RecipeError([mistake]) from None
+    except ValueError as error:  # more digits than Python reads
+        message = f"a number is too long to be read ({str(error).partition(':')[0]})"
+        raise RecipeError([Mistake(str(path), message)]) from None
     if not document:
         raise RecipeError([Mistake(str(path), "is empty; a recipe needs [data], a model and [[variants]]")])
     return document

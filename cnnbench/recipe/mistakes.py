@@ -97,6 +97,8 @@ def found(value: object) -> str:
     if isinstance(value, list):
         inner = f"[{', '.join(found(item) for item in value)}]"
         return inner if len(inner) <= 50 else f"a list of {len(value)}"
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
     return str(value)
 
 

@@ -8,6 +8,7 @@ from cnnbench.recipe.merging import Layer, merge
 from cnnbench.recipe.mistakes import Mistake, RecipeError, choices, nearest
 from cnnbench.recipe.toml_positions import Path
 
+LARGEST_SEED = 2**32 - 1  # of options.Seed
 QUICK_EPOCHS = 2
 QUICK_LIMIT = 2000
 
@@ -59,6 +60,10 @@ def narrowed(recipe: Recipe, seeds: int | None, only: Sequence[str]) -> Recipe:
         raise RecipeError(mistakes)
     variants = recipe.variants
     if seeds is not None:
+        for variant in variants:
+            if _continued(variant.seeds, seeds)[-1] > LARGEST_SEED:
+                message = f"{variant.name} counts on from seed {max(variant.seeds)}, beyond {LARGEST_SEED}"
+                raise RecipeError([Mistake(f"--seeds {seeds}", message)])
         variants = [v.model_copy(update={"seeds": _continued(v.seeds, seeds)}) for v in variants]
     return recipe.model_copy(update={"variants": variants, "only": list(only), "num_seeds": seeds})
 

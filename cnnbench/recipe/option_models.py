@@ -43,4 +43,6 @@ def _lax_tuples(annotation: Any) -> Any:
         return Annotated[annotation, Field(strict=False)]
     if origin in (Union, UnionType):
         return Union[tuple(_lax_tuples(arg) for arg in args)]  # noqa: UP007
+    if origin in (dict, list):
+        return origin[tuple(_lax_tuples(arg) for arg in args)]
     return annotation

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -12,8 +13,10 @@ from cnnbench.recipe.merging import Layer, merge, names_unit, part, written
 from cnnbench.recipe.mistakes import Mistake, RecipeError
 from cnnbench.recipe.toml_positions import Mark
 
+_PART = re.compile(r"""\s*("[^"]*"|'[^']*'|[^.]*)\s*(?:\.|$)""")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 _QUOTES = re.compile("[\\s\\[\\]\"']+")
+_BETWEEN_VALUES = re.compile(r"\s*([\[\],=])\s*")
 _LONGEST_SUFFIX = 60
 
 
@@ -25,6 +28,19 @@ class Override:
     key: str
     value: Any
     number: int
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """The names in the key; one in quotes may have dots, as in TOML."""
+        found = [match[1].strip() for match in _PART.finditer(self.key + ".")][:-1]  # nothing follows
+        return [name[1:-1] if name[:1] in ("'", '"') else name for name in found]
+
+    def within(self, variant: str) -> list[str] | None:
+        """What follows `variants.NAME.` of this variant, whose name may have dots, if anything does."""
+        for end in range(len(self.parts) - 1, 1, -1):
+            if self.parts[0] == "variants" and ".".join(self.parts[1:end]) == variant:
+                return self.parts[end:]
+        return None
 
     def mark(self, on_value: bool) -> Mark:
         start = len(self.text) - len(self.text.partition("=")[2].lstrip()) if on_value else 0
@@ -63,7 +79,7 @@ def _value(text: str) -> Any:
     """A TOML value; what is none is taken as bare text, so that `optimizer=sgd` needs no quotes."""
     try:
         document = tomli.loads(f"value = {text}")
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or more digits or brackets than any setting has
         return text
     return document["value"] if document.keys() == {"value"} else text
 
@@ -88,11 +104,23 @@ def with_units(shared: Layer, asked: Sequence[tuple[Override, Sequence[str]]], o
 
 def directory_suffix(overrides: Sequence[Override], quick: bool) -> str:
     """Such as "+quick+train.epochs=2", safe and short enough for a directory's name."""
-    asked = {override.key: override.text.partition("=")[2].strip() for override in overrides}
+    asked: dict[str, str] = {}
+    merged = set()  # keys of which an earlier table is still part of what holds
+    for override in overrides:
+        text = override.text.partition("=")[2].strip()
+        before = asked.get(override.key)
+        asked[override.key] = text if before is None or override.key not in merged else f"{before};{text}"
+        merged |= {override.key} if isinstance(override.value, dict) else set()
     parts = ["quick"] * quick + [f"{key}={value}" for key, value in sorted(asked.items())]
     exact = "".join(f"+{part}" for part in parts)
     plain = _QUOTES.sub("", exact)
     safe = _UNSAFE.sub("_", plain).rstrip(".")
-    if safe == plain and len(safe) <= _LONGEST_SUFFIX:
+    is_told_apart = not any(map(_loses_structure, asked.values()))
+    if safe == plain and len(safe) <= _LONGEST_SUFFIX and is_told_apart:
         return safe
     return f"{safe[: _LONGEST_SUFFIX - 9]}-{sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def _loses_structure(text: str) -> bool:
+    """Whether another value reads the same without brackets and blanks: lists in lists, words in a text."""
+    return text.count("[") > 1 or bool(re.search(r"\s", _BETWEEN_VALUES.sub(r"\1", text)))

@@ -139,12 +139,12 @@ class _Reader:
             self.check.add(("plugins",), f"expected a list of Python files, found {found(plugins)}")
             return
         for index, plugin in enumerate(plugins):
-            file = (self.path.absolute().parent / plugin).resolve()
             try:
+                file = (self.path.absolute().parent / plugin).resolve()
                 if file.suffix != ".py":
                     raise CnnbenchError(f"{plugin} is no Python file (.py)")
                 catalog.plugin_table(str(file))
-            except CnnbenchError as error:
+            except (CnnbenchError, OSError, ValueError) as error:  # also of what no file can be called
                 self.check.add(("plugins", index), str(error))
             else:
                 self.check.plugins.append(str(file))
@@ -196,19 +196,20 @@ class _Reader:
         variants = self.entries.names
         within = []
         for override in self.overrides:
-            key, variant = override.key, None
-            if key.startswith("variants."):
-                rest = key.removeprefix("variants.")
-                fitting = [name for name in variants if rest.startswith(f"{name}.")]
+            first, *parts = override.parts
+            variant = None
+            if first == "variants" and parts:
+                fitting = [name for name in variants if override.within(name)]
                 if not fitting:
-                    if self.entries.known:
-                        self.check.unknown(
-                            (override.number,), rest.split(".")[0], "variant {}", variants, on_key=True
-                        )
+                    if ".".join(parts) in variants:
+                        message = f"set a key of it, such as variants.{'.'.join(parts)}.train.epochs"
+                        self.check.add((override.number,), message, on_key=True)
+                    elif self.entries.known:
+                        self.check.unknown((override.number,), parts[0], "variant {}", variants, on_key=True)
                     continue
                 variant = max(fitting, key=len)
-                key = rest.removeprefix(f"{variant}.")
-            first, *parts = (part.strip().strip("\"'") for part in key.split("."))
+                first, *parts = override.within(variant) or []
+            key = ".".join((first, *parts))
             if first == "match_params" and variant is None and not self._has_matched():
                 self.check.add(
                     (override.number,),
@@ -316,7 +317,7 @@ class _Reader:
                     (override.number,),
                     parts[-1],
                     f"key {{}} in {override.key}",
-                    known[override.number],
+                    dict.fromkeys(known[override.number]),
                     on_key=True,
                 )
         return variants
@@ -365,7 +366,11 @@ def _variant(
     quick: bool,
     overrides: list[tuple[Override, str | None, str, list[str]]],
 ) -> Variant:
-    fixed = any(section == "train" and parts == ["seeds"] for _, _, section, parts in overrides)
+    fixed = any(
+        section == "train" and of in (None, name) and override.layer(section, parts).values.get("seeds")
+        for override, of, section, parts in overrides
+        if override.can_be_set(section, parts)
+    )
     return Variant(
         name=name,
         data=data,

@@ -84,7 +84,8 @@ def read_sweep(check: Checker, table: Any, overrides: Sequence[Override], num_va
         near = nearest(mode, MODES)
         check.add(_origin(("mode",), origins), f"expected {choices(MODES)}, found {found(mode)}", near=near)
     if not axes and len(check.mistakes) == before:
-        check.add(("sweep",), f"nothing is swept: add a key with a list of values, {_EXAMPLE}", on_key=True)
+        where = ("sweep",) if not overrides else (overrides[-1].number,)
+        check.add(where, f"nothing is swept: add a key with a list of values, {_EXAMPLE}", on_key=True)
     sizes = [len(axis.values) for axis in axes]
     if mode == "zip":
         _check_lengths(check, axes)
@@ -104,7 +105,7 @@ def _overridden(
     """The table with what is set on the command line, and the places of that."""
     origins: Origins = {}
     for override in overrides:
-        keys = tuple(part.strip().strip("\"'") for part in override.key.split("."))[1:]
+        keys = tuple(override.parts[1:])
         if keys:
             table = _with(table, keys, override.value)
             origins[keys] = (override.number,)
@@ -140,7 +141,7 @@ def _axes(check: Checker, table: Mapping[str, Any], above: Keys, origins: Origin
             continue
         if not above and key not in SWEPT_SECTIONS:
             _unknown(check, where, key)
-        elif keys == ("train", "seeds"):
+        elif keys == ("train", "seeds") or (keys == ("train",) and _has_seeds(value)):
             check.add(where, "seeds are runs of each variant: list them in [train], not here", on_key=True)
         elif isinstance(value, dict) and value:
             yield from _axes(check, value, keys, origins)
@@ -155,6 +156,10 @@ def _axes(check: Checker, table: Mapping[str, Any], above: Keys, origins: Origin
         elif _are_sections(check, keys, value, where):
             _check_different(check, value, where)
             yield Axis(keys, value, where)
+
+
+def _has_seeds(values: Any) -> bool:
+    return isinstance(values, list) and any(isinstance(each, dict) and "seeds" in each for each in values)
 
 
 def _unknown(check: Checker, where: Path, key: str) -> None:

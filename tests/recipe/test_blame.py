@@ -132,3 +132,19 @@ def test_what_variants_share_is_told_once(tmp_path: Path) -> None:
         (2, "variant 'one': too many"),
         (15, "variant 'two': too many"),
     ]
+
+
+def test_the_variant_with_the_longest_name_is_blamed(tmp_path: Path) -> None:
+    """ "a+x+lr-0.1" is made of "a+x", and not of "a"."""
+    path = tmp_path / "r.toml"
+    path.write_text(
+        'data = "digits"\nmodel = {name = "cnn", widths = [8]}\n'
+        '[[variants]]\nname = "a"\nmodel = {widths = [4]}\n'
+        '[[variants]]\nname = "a+x"\nmodel = {widths = [8, 8, 8, 8, 8, 8]}\n[sweep]\ntrain.lr = [0.1]\n'
+    )
+    recipe = load_recipe(path)
+    with pytest.raises(RecipeError) as caught, of_variant(recipe, "a+x+lr-0.1"):
+        raise CnnbenchError("too small").about("model", "widths")
+    mark = caught.value.mistakes[0].mark
+    assert mark is not None
+    assert mark.line == 8

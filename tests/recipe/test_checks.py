@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from cnnbench.comparison.quantities import KNOWN, MORE
+from cnnbench.expressions import ExpressionError
 from cnnbench.recipe import load_recipe, recipe_schema
-from cnnbench.recipe.checks import QUANTITIES
+from cnnbench.recipe.checks import QUANTITIES, read_expression
 from cnnbench.recipe.mistakes import RecipeError
 
 RECIPE = """[data]
@@ -129,3 +130,20 @@ def test_the_schema_knows_checks_and_initializations() -> None:
     assert set(init[1]["properties"]) == {"scheme", "scale", "variance"}
     _, table = schema["$defs"]["model"]["anyOf"]
     assert all("init" in each["then"]["properties"] for each in table["allOf"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "part", "said"),
+    [
+        ("num_params < 1/0", "1/0", "it divides by zero"),
+        ("sqrt(-1) < num_params", "sqrt(-1)", "square root of a negative number"),
+        ("9**9**9**9 < num_params", "9**9**9**9", "beyond all bounds"),
+        ("num_params < 1e999", "1e999", "beyond all bounds"),
+        ("num_params > 3 or macs * (2 - 5)**0.5 > 1", "(2 - 5)**0.5", "root of a negative number"),
+    ],
+)
+def test_a_part_that_never_has_a_value(expression: str, part: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match=f"this part has no value: .*{said}") as caught:
+        read_expression(expression)
+    start = expression.index(part)
+    assert (caught.value.start, caught.value.end) == (start, start + len(part))

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from cnnbench import catalog
+from cnnbench.recipe import load_recipe
 from cnnbench.recipe.option_models import options_model
 
 SOURCE = """\
@@ -92,3 +93,13 @@ def test_the_defaults_of_everything_in_the_tables_keep_to_their_own_bounds(kind:
         model.model_validate(given)
     except ValidationError as error:
         assert {problem["loc"][0] for problem in error.errors()} <= required  # noqa: PT017
+
+
+def test_a_table_of_pairs_is_read_as_albumentations_takes_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(
+        'model = "mlp"\n[data]\nname = "digits"\n'
+        'augment = [{name = "Affine", scale = {x = [0.5, 1.0], y = 1.0}}]\n[[variants]]\nname = "a"\n'
+    )
+    (variant,) = load_recipe(path).variants
+    assert variant.data.augment[0].options["scale"] == {"x": [0.5, 1.0], "y": 1.0}

@@ -11,6 +11,7 @@ import pytest
 from cnnbench.recipe import RecipeError, RunConfig, load_recipe, recipe_schema
 from cnnbench.recipe.config import DataConfig
 from cnnbench.recipe.merging import OF_ANY_DATA
+from cnnbench.recipe.overrides import directory_suffix, parse_overrides
 
 GOOD = """\
 title = "Blocks"
@@ -939,3 +940,97 @@ def test_schema_takes_models_of_libraries() -> None:
     (rule,) = [each for each in rules if "pattern" in each["if"]["properties"]["name"]]
     assert rule["if"]["properties"]["name"]["pattern"] == "^(timm|torchvision)/"
     assert rule["then"]["properties"]["head"]["enum"] == ["new", "imagenet", "cifar10"]
+
+
+SGD = 'train.optimizer={name="sgd", momentum=0.5}'
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([SGD, "train.optimizer=sgd"], ["train.optimizer=sgd"]),  # the momentum stays
+        (["train={epochs=2}", "train={lr=0.1}"], ["train={lr=0.1}"]),
+        (["model.widths=[[4],[4,8]]"], ["model.widths=[[4,4],[8]]"]),
+        (["title=a b"], ["title=ab"]),
+    ],
+)
+def test_what_is_asked_for_otherwise_goes_elsewhere(one: list[str], other: list[str]) -> None:
+    assert directory_suffix(parse_overrides(one), False) != directory_suffix(parse_overrides(other), False)
+
+
+def test_the_last_of_equal_keys_names_the_directory() -> None:
+    overrides = parse_overrides(["train.lr=0.1", "train.lr=0.2", "sweep.train.lr=[1e-3, 3e-3]"])
+    assert directory_suffix(overrides, False) == "+sweep.train.lr=1e-3,3e-3+train.lr=0.2"
+
+
+@pytest.mark.parametrize(
+    ("override", "seeds"),
+    [
+        ("variants.mlp.train.seeds=[5, 6]", [[3], [5, 6]]),
+        ("train={seeds=[5, 6]}", [[5, 6], [5, 6]]),
+        ("train.seeds=[5, 6]", [[5, 6], [5, 6]]),
+        ("train.lr=0.5", [[3], [3]]),
+    ],
+)
+def test_quick_leaves_the_seeds_alone_that_were_asked_for(
+    write: Write, override: str, seeds: list[list[int]]
+) -> None:
+    recipe = load_recipe(write(GOOD), [override], quick=True)
+    assert [variant.seeds for variant in recipe.variants] == seeds
+
+
+@pytest.mark.parametrize("key", ['"sweep".train.lr', "sweep.'train'.lr", "sweep . train . lr"])
+def test_names_in_a_key_may_be_quoted_as_in_toml(write: Write, key: str) -> None:
+    recipe = load_recipe(write(DATA + ONE_VARIANT), [f"{key}=[1, 2]"])
+    assert [variant.train.lr for variant in recipe.variants] == [1, 2]
+
+
+def test_a_name_with_dots_can_be_set(write: Write) -> None:
+    """A layer within stages, and a variant whose name has dots, quoted or not."""
+    text = DATA + '[model]\nname = "resnet"\nwidths = [4]\nblocks = [1]\n[[variants]]\nname = "v1.5"\n'
+    layer = "model.init.variance.'stages.0.0.conv1'=0.5"
+    for key in ("", "variants.v1.5.", 'variants."v1.5".'):
+        (variant,) = load_recipe(write(text), [key + layer]).variants
+        assert variant.model.options["init"]["variance"] == {"stages.0.0.conv1": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["variants.mlp=3"], "set a key of it, such as variants.mlp.train.epochs"),
+        (["sweep.mode=zip"], "nothing is swept"),
+        (["train.epochs=" + "9" * 5000], "expected a whole number"),
+        (["train.lr=" + "[" * 500], "expected a number greater than 0"),
+        (["train.optimizer.momentun=0.5"], "unknown key"),
+    ],
+    ids=["a variant", "a sweep of nothing", "digits", "brackets", "once each"],
+)
+def test_more_that_cannot_be_set(write: Write, overrides: list[str], said: str) -> None:
+    (message,) = messages(write(GOOD), overrides)
+    assert message.startswith(f"--set {overrides[0][:20]}")
+    assert said in message
+    assert message.count("nesterov") <= 1
+
+
+def test_seeds_end_where_pytorch_s_do(write: Write) -> None:
+    path = write(DATA + "[train]\nseeds = [4294967295]\n" + ONE_VARIANT)
+    assert messages(path, seeds=2) == ["--seeds 2: a counts on from seed 4294967295, beyond 4294967295"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DATA + "[train]\nepochs = " + "9" * 5000 + "\n" + ONE_VARIANT, "a number is too long to be read"),
+        (DATA + "[train]\nepochs = 0x" + "f" * 5000 + "\n" + ONE_VARIANT, "more than 40 digits"),
+        ('plugins = ["a\\u0000.py"]\n' + DATA + ONE_VARIANT, "null"),
+        ("limit = 5\n" + DATA + ONE_VARIANT, 'unknown key "limit" in the recipe; it belongs in [data]'),
+        (
+            DATA + '[[variants]]\nname = "a"\nmodel = {name = "mlp", initt = "he"}\n',
+            "did you mean 'init'",
+        ),
+    ],
+    ids=["digits", "hexadecimal digits", "no file's name", "another section's key", "init"],
+)
+def test_more_mistakes(write: Write, text: str, said: str) -> None:
+    (message,) = messages(write(text))
+    assert said in message

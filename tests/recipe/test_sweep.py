@@ -411,3 +411,10 @@ def test_schema_knows_sweeps() -> None:
         "lr = [1]",
     ):
         assert not validator.is_valid(tomli.loads(BASE + bad)), bad
+
+
+def test_seeds_are_not_swept_within_tables_either(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('data = "digits"\nmodel = "mlp"\n[sweep]\ntrain = [{seeds = [1]}, {seeds = [2]}]\n')
+    with pytest.raises(RecipeError, match="seeds are runs of each variant"):
+        load_recipe(path)
