@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -54,6 +55,7 @@ def root(
 def main() -> None:
     """The entry point: exit codes 0 done, 2 the user's mistake, 3 a failed check, 130 interrupted, else 1."""
     interrupts = Interrupts()
+    ready_streams()
     try:
         run_app()
     except KeyboardInterrupt:
@@ -62,6 +64,16 @@ def main() -> None:
         if not interrupts.seen:
             raise
         end_interrupted()
+
+
+def ready_streams() -> None:
+    """Output that is closed goes nowhere, and what its encoding lacks becomes a question mark."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def end_interrupted() -> NoReturn:

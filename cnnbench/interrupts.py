@@ -9,7 +9,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.seen = False
-        if threading.current_thread() is threading.main_thread():
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # in the background of a script
+        if threading.current_thread() is threading.main_thread() and not ignored:
             signal.signal(signal.SIGINT, self._raise)
 
     def _raise(self, number: int, frame: object) -> None:

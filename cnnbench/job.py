@@ -180,15 +180,18 @@ def resume(
     Returns the share of the machine to go on with: as many threads as before, since sums depend on them, and
     the most runs at a time there ever were.
     """
-    saved, problems = run.load_state()
+    found, problems = run.load_state()
+    saved = found
     if saved is not None and saved.get("conditions") != conditions:
         changed = ", ".join(differences(saved.get("conditions") or {}, conditions))
-        problems.append(f"{run.label} was begun under other conditions ({changed})")
+        problems.append(f"it was begun under other conditions ({changed})")
         saved = None
     if saved is not None and not (saved.keys() >= {"threads", "at_a_time"} and take(state, saved)):
         saved = None
         problems.append(f"the state in {run.path} is of another model or another version of cnnbench")
     instead = "starting anew" if saved is None else "going back to the state before it"
+    if found is not None and saved is None:  # good elsewhere, or with what is installed there: not lost
+        instead = f"starting anew, and what there was is kept in {run.set_aside(goes_on=True)}"
     yield from (Damaged(f"{problem}; {instead}") for problem in problems)
     if saved is not None:
         state.sittings += 1

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from cnnbench import files
 from cnnbench.errors import CnnbenchError
@@ -24,6 +25,7 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
     text = report.read_text(encoding="utf-8")
     page = target / f"{name}.md"
     folder = page.with_suffix("").name
+    linked = quote(folder)  # blanks or brackets would end a link
     in_place = (page.parent / folder).resolve() == recipe_directory.resolve()
     copied = () if in_place else runs
     copies = {page.parent / folder / run.path.relative_to(recipe_directory): run for run in copied}
@@ -32,11 +34,11 @@ def publish(recipe_directory: Path, name: str, target: Path, runs: Sequence[Run]
             raise CnnbenchError(
                 f"{place} holds a run with {more[0]}, not a copy of one: save to another folder"
             )
-    before = set(re.findall(rf"\({re.escape(folder)}/([^()\s]+)\)", _text_of(page)))
+    before = set(re.findall(rf"\({re.escape(linked)}/([^()\s]+)\)", _text_of(page)))
     used = set(LINKS.findall(text)) | ({"plan.json", "recipe.toml"} if runs else set())
     for file in sorted(used):
         files.write(page.parent / folder / file, (recipe_directory / file).read_bytes())
-    files.write(page, LINKS.sub(rf"]({folder}/\1)", text))
+    files.write(page, LINKS.sub(rf"]({linked}/\1)", text))
     for file in before - used:
         (page.parent / folder / file).unlink(missing_ok=True)
     for place, run in copies.items():

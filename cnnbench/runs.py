@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -281,16 +282,21 @@ class Run:
         for path in (self._state, self._previous_state):
             path.unlink(missing_ok=True)
 
-    def set_aside(self) -> Path:
-        """Moves all files of the run to `.old/` of its recipe, and returns where they are now."""
+    def set_aside(self, *, goes_on: bool = False) -> Path:
+        """Moves all files of the run to `.old/` of its recipe, and returns where they are now.
+
+        `goes_on`: the run is begun anew with the same settings, which stay where they are too.
+        """
         old = self.path.parent.parent / ".old"
         number = 1
         while (target := old / f"{self.variant}-{self.path.name}-{number}").exists():
             number += 1
         files.make_folder(target)
         for path in self.path.iterdir():
-            if path.name != ".lock":
-                path.replace(target / path.name)
+            if goes_on and path.name == "config.json":
+                shutil.copy2(path, target)
+            elif path.name != ".lock":
+                shutil.move(path, target / path.name)  # also to another disk, where the run is a link there
         return target
 
     @property

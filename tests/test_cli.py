@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -637,3 +638,41 @@ def test_a_comparison_fits_the_terminal(columns: int, trained: Trained) -> None:
     assert sum(line.startswith("│ narrow") for line in table) == 1
     assert sum(line.startswith("│") for line in table) == 2, "a row is broken"
     assert any("610" in line for line in table)
+
+
+def test_an_encoding_without_stars_is_no_failure() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run([PROGRAM, "list", "models"], env=environment, capture_output=True, timeout=120)
+    assert (shown.returncode, b"Traceback" in shown.stderr) == (0, False)
+    assert shown.stdout.isascii()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_output_is_no_failure(closed: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"'{PROGRAM}' list models {closed}"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pictures_that_cannot_be_written_do_not_fail_a_comparison(
+    trained: Trained, cnnbench: Command, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(trained[0] / "runs", runs)
+    shutil.rmtree(runs / "comparison", ignore_errors=True)
+    (runs / "comparison").write_text("no folder")
+    done = cnnbench("compare", "--runs", runs)
+    assert done.code == 0
+    assert "no pictures: " in done.err
+    assert "narrow" in done.out
+
+
+def test_an_interrupt_meant_for_others_is_left_alone() -> None:
+    """A job in the background of a script is told to ignore Ctrl-C."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from cnnbench.interrupts import Interrupts; Interrupts()\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

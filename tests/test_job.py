@@ -227,7 +227,7 @@ def test_a_state_of_another_model_is_told_and_not_taken(
     events = list(train_run(run, run_config(), dataset, CPU))
     assert isinstance(events[0], Damaged)
     assert "another model" in events[0].message
-    assert events[0].message.endswith("; starting anew")
+    assert "; starting anew, and what there was is kept in " in events[0].message
     assert (run.result() or {})["sittings"] == 1, "what was not gone on with is no interruption"
     assert_same(run, finished)
 
@@ -284,6 +284,10 @@ def test_a_run_begun_in_another_precision_starts_anew(run: Run, dataset: Dataset
     events = list(train_run(run, run_config(precision="bf16"), dataset, CPU))
     said = next(event.message for event in events if isinstance(event, Damaged))
     assert 'precision "fp32" → "bf16"' in said
+    (kept,) = (run.path.parent.parent / ".old").iterdir()  # two epochs that go on where they began
+    assert f"starting anew, and what there was is kept in {kept}" in said
+    assert {path.name for path in kept.iterdir()} >= {"history.jsonl", "state.pt"}
+    assert len((kept / "history.jsonl").read_text().splitlines()) == 3
     assert not any(isinstance(event, Resumed) for event in events)
     assert [row["epoch"] for row in run.history()] == [0, 1, 2, 3, 4]
 
@@ -303,7 +307,7 @@ def test_a_run_begun_on_other_splits_starts_anew(run: Run, dataset: Dataset, par
         changed = replace(dataset, test=replace(dataset.test, targets=dataset.test.targets.flip(0)))
     events = list(train_run(run, run_config(), changed, CPU))
     (damaged,) = [event for event in events if isinstance(event, Damaged)]
-    assert "was begun under other conditions (images " in damaged.message
+    assert "it was begun under other conditions (images " in damaged.message
     assert not any(isinstance(event, Resumed) for event in events)
 
 

@@ -136,3 +136,12 @@ def test_runs_with_weights_are_not_written_over(finished: Path, runs: list[Run],
     with pytest.raises(CnnbenchError, match=r"deep/seed1 holds a run with best.safetensors, not a copy"):
         publish(finished, "a/2_depth", tmp_path / "other", runs)
     assert files_under(tmp_path / "other") == ["a/2_depth/deep/seed1/best.safetensors"]
+
+
+def test_a_name_with_blanks_and_brackets_is_linked(finished: Path, tmp_path: Path) -> None:
+    """A blank or a lone bracket would end the link; a second copy finds and removes what the first had."""
+    for report in (REPORT, REPORT.replace("![Curves](figures/curves.png)", "")):
+        (finished / "report.md").write_text(report)
+        page = publish(finished, "my (1 recipe", tmp_path / "docs", [])
+    assert "[recipe.toml](my%20%281%20recipe/recipe.toml)" in page.read_text()
+    assert files_under(tmp_path / "docs" / "my (1 recipe") == ["recipe.toml", "tables/results.csv"]

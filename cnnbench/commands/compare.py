@@ -48,5 +48,8 @@ def compare(
     if form in (CompareFormat.json, CompareFormat.csv):  # which have no place for all of them
         for problem in comparison.all_problems():
             console.say(problem, "yellow")
-    for picture in views.save_pictures(comparison, runs / "comparison"):
-        console.say(f"picture: {picture}")
+    try:
+        for picture in views.save_pictures(comparison, runs / "comparison"):
+            console.say(f"picture: {picture}")
+    except OSError as error:  # the answer is given, and the pictures go with it where they can
+        console.say(f"no pictures: {error.strerror}: {error.filename or runs / 'comparison'}", "yellow")

@@ -10,7 +10,7 @@ from cnnbench.decisions import is_complete, planned_settings
 from cnnbench.errors import CnnbenchError
 from cnnbench.running.events import Failed, Reported, Skipped
 from cnnbench.running.plans import COMPLETE, skipped_before, write_plan
-from cnnbench.runs import Run, read_json
+from cnnbench.runs import DamagedError, Run, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def report_recipe(
             f"({to_run(recipe, runs_dir)})"
         )
     datasets = Datasets(data_root(data_dir), recipe.plugins)
-    write_plan(recipe, directory, command, skipped_before(directory))
+    write_plan(recipe, directory, _command_before(recipe, directory) or command, skipped_before(directory))
     return report(recipe, directory, datasets, choose_device(device), [])
 
 
@@ -75,7 +75,13 @@ def report(
     plan = read_json(directory / "plan.json")
 
     def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
-        of = read_json(place / "plan.json")
+        try:
+            of = read_json(place / "plan.json")
+            _ = of["recipe"], of["title"], [variant["seeds"] for variant in of["variants"]]
+        except (DamagedError, LookupError, TypeError) as error:
+            raise CnnbenchError(
+                f"{place / 'plan.json'} is damaged ({error}): run that recipe again, which keeps its runs"
+            ) from error
         judged_on = of.get("judged_on", "test")
         return Subject(of["recipe"], of["title"], complete_runs(place), datasets, device, stages, judged_on)
 
@@ -103,6 +109,17 @@ def report(
     return Reported(
         directory, path, comparison, failures, list(skipped), checks, claims, picked(comparison, planned)
     )
+
+
+def _command_before(recipe: "Recipe", directory: Path) -> str | None:
+    """The command that has trained these very runs: a report knows of no device, nor of seeds together."""
+    try:
+        before = read_json(directory / "plan.json")
+        planned = [(variant["name"], variant["seeds"]) for variant in before["variants"]]
+    except (DamagedError, LookupError, TypeError):
+        return None
+    same = planned == [(variant.name, variant.seeds) for variant in recipe.variants]
+    return str(before.get("command") or "") if same else None
 
 
 def mark_complete(recipe: "Recipe", directory: Path, plan: dict[str, Any], runs: Sequence[Run]) -> None:

@@ -42,8 +42,7 @@ def carry_out(
         with run.locked():
             decision = order.decide()
             if decision.action == "reuse":
-                run.drop_states()  # a kill between the result and the end can leave them
-                yield Finished(run, run.result() or {}, reused=True)
+                yield _reused(run)
                 return
             yield from prepare(run, config, decision)
             yield Started(run, config, order.index, order.total)
@@ -95,7 +94,11 @@ def _train_together(orders: Sequence[Order], datasets: "Datasets", device: "torc
             except BusyError as error:
                 yield Failed(order.run, str(error))
                 continue
-            yield from prepare(order.run, order.config, order.decide())
+            decision = order.decide()
+            if decision.action == "reuse":  # another process has trained it meanwhile
+                yield _reused(order.run)
+                continue
+            yield from prepare(order.run, order.config, decision)
             asked.append(order)
         if not asked:
             return
@@ -111,6 +114,11 @@ def _train_together(orders: Sequence[Order], datasets: "Datasets", device: "torc
                     yield Working(run, event)
         except OutOfMemoryError as error:
             yield from (Failed(run, str(error)) for run, _ in runs if run.result() is None)
+
+
+def _reused(run: Run) -> Finished:
+    run.drop_states()  # a kill between the result and the end can leave them
+    return Finished(run, run.result() or {}, reused=True)
 
 
 def prepare(run: Run, config: "RunConfig", decision: Decision) -> Iterator[Notice]:

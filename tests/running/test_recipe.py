@@ -358,6 +358,18 @@ def test_a_run_without_its_weights_can_still_be_reported(trained: Bench) -> None
     assert "its weights cannot be read" in text  # said by the analysis that needs them
 
 
+def test_a_report_keeps_the_command_that_has_trained_its_runs(trained: Bench) -> None:
+    path = trained.runs / "trial" / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"command": "cnnbench recipe it --device cpu"}))
+    for changed in (False, True):
+        if changed:
+            trained.change("head = []}", 'head = []}\n[[variants]]\nname = "more"\nmodel = "mlp"')
+        recipe = load_recipe(trained.file)
+        report_recipe(recipe, runs_dir=trained.runs, device="cpu", command="cnnbench recipe it")
+        kept = "" if changed else " --device cpu"
+        assert json.loads(path.read_text())["command"] == f"cnnbench recipe it{kept}"
+
+
 @pytest.mark.parametrize("content", ["{}", '{"status": "complete"}', "null"])
 def test_json_that_is_no_result_is_no_complete_run(trained: Bench, content: str) -> None:
     (trained.run("cnn").path / "result.json").write_text(content)
