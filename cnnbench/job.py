@@ -301,6 +301,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
             "mean": list(loader.dataset.mean),
             "std": list(loader.dataset.std),
             "splits": {name: split.described() for name, split in loader.dataset.splits().items()},
+            "digest": loader.dataset.digest(),
         },
         "num_params": summary.num_params,
         "macs": summary.macs,

@@ -93,6 +93,7 @@ def _row(recipe: str, variant: VariantMeasurements, quantity: Quantity) -> Row:
         devices=frozenset(run.device for run in variant.measurements),
         lengths=frozenset(int(epochs) for epochs in variant.values("epochs")),
         images=choice_of_images(variant.config),
+        digests=variant.digests,
         complete=len(variant.measurements) == len(variant.seeds),
         ended=len(variant.measurements) + len(variant.diverged) == len(variant.seeds),
         problems=tuple(variant.problems),
@@ -191,27 +192,37 @@ def _test_of_gains(
     return compare_gains(one, other, same_images=images is other_images)
 
 
+def _digest_of(variant: VariantMeasurements, recipe: RecipeMeasurements) -> str:
+    """The digest of a variant's images; of one too old to know it that of the others, if they agree."""
+    chosen = choice_of_images(variant.config)
+    alike = [each for each in recipe.variants if choice_of_images(each.config) == chosen]
+    known = variant.digests or frozenset[str]().union(*(each.digests for each in alike))
+    return next(iter(known)) if len(known) == 1 else ""
+
+
 def _same_images(
     recipe: RecipeMeasurements, measure: str, split: str
 ) -> "tuple[list[dict[str, NDArray[Any]]], list[str]]":
     """Groups of variants that were tested on the same images: scores (num_seeds, N) by variant."""
     import numpy as np
 
-    groups: dict[tuple[str, bytes], dict[str, NDArray[Any]]] = {}
+    groups: dict[tuple[str, bytes, str], dict[str, NDArray[Any]]] = {}
     problems = []
     for variant in recipe.variants:
         runs = [run for run in variant.measurements if measure in run.scores]
         if not runs:
             continue
         targets = {run.targets[split].astype(np.int64).tobytes() for run in runs}
-        if len(targets) > 1:
+        if len(targets) > 1 or len(variant.digests) > 1:
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
-        key = (choice_of_images(variant.config), targets.pop())
+        key = (choice_of_images(variant.config), targets.pop(), _digest_of(variant, recipe))
         groups.setdefault(key, {})[variant.name] = np.stack([run.scores[measure] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())
+        as_set = len({choice for choice, *_ in groups}) < len(groups)
+        hint = ": the files of a data set have changed; train anew with --fresh" if as_set else ""
         problems.append(
-            f"not all variants had the same {split} images ({sets}), so only those that did are tested"
+            f"not all variants had the same {split} images ({sets}), so only those that did are tested{hint}"
         )
     return list(groups.values()), problems

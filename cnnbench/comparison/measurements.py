@@ -38,6 +38,7 @@ class Measurement:
     device: str
     precision: str
     versions: dict[str, str]
+    digest: str | None = None  # of which images were in which split; older runs have none
 
     def counts_by_scene(self, measure: str) -> bool:
         """Whether images that show one thing have one score of the measure together."""
@@ -70,6 +71,11 @@ class VariantMeasurements:
     def is_untrained(self) -> bool:
         """Whether its weights are those it began with, and no one else's."""
         return not self.is_fixed and self.config.get("train", {}).get("epochs") == 0
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of the images of its runs, as far as it is known: more than one where the files have changed."""
+        return frozenset(run.digest for run in self.measurements if run.digest is not None)
 
     def values(self, name: str) -> list[float]:
         """A quantity's values over the seeds that have it."""
@@ -233,6 +239,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             device=described(result.get("device")),
             precision=str(result.get("precision")),
             versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
+            digest=str(digest) if (digest := _mapping(result.get("images")).get("digest")) else None,
         )
     )
 

@@ -436,6 +436,7 @@ def test_other_images_are_not_compared(tmp_path: Path) -> None:
     assert [(pair.a, pair.b) for pair in comparison.pairs] == [("x", "y")]
     assert comparison.problems == [
         "a: not all variants had the same test images (x, y; z), so only those that did are tested"
+        ": the files of a data set have changed; train anew with --fresh"
     ]
     assert [comparison.standing(row) for row in comparison.rows] == ["untested", "untested", "best"]
     assert "Whether z is really better than x and y was not tested" in " ".join(conclusions(comparison))
@@ -794,3 +795,26 @@ def test_of_equal_means_the_cheaper_one_is_what_nothing_is_cheaper_than(tmp_path
     runs.add("fast", [954, 952, 950], train_seconds=10.0).add("bad", [500, 502, 501], train_seconds=15.0)
     (said,) = [line for line in conclusions(compare([tmp_path])) if line.startswith("Per second")]
     assert "no other variant is faster or more accurate than fast (but small may be as good)" in said
+
+
+def test_runs_on_images_that_have_changed_since_are_not_tested(tmp_path: Path) -> None:
+    """The settings are the same, and so are the classes of the test images; only the digest tells."""
+    runs = RecipeRuns(tmp_path / "a").add("before", [900, 905], images={"digest": "00"})
+    runs.add("after", [950, 951], images={"digest": "11"}).add("too", [952, 953], images={"digest": "11"})
+    comparison = compare([tmp_path])
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [("after", "too")]
+    (problem,) = comparison.problems
+    assert "not all variants had the same test images (before; after, too)" in problem
+    assert problem.endswith("the files of a data set have changed; train anew with --fresh")
+    before, after, too = comparison.rows
+    assert why_apart(KNOWN["test_loss"], [before, after]) == "they do not have the same images"
+    assert why_apart(KNOWN["test_loss"], [after, too]) is None
+
+
+def test_runs_too_old_to_know_their_images_are_taken_for_the_same(tmp_path: Path) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("old", [900, 905]).add("new", [950, 951], images={"digest": "11"})
+    comparison = compare([tmp_path])
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [("old", "new")]
+    assert comparison.problems == []
+    runs.add("newer", [950, 951], images={"digest": "22"})
+    assert compare([tmp_path]).pairs == []
