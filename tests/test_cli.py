@@ -585,7 +585,13 @@ def test_an_interrupt_is_130_and_saves(tmp_path: Path, jobs: str, saved: str) ->
     file.write_text(TINY.replace("epochs = 1", "epochs = 100000"), encoding="utf-8")
     command = [PROGRAM, "recipe", file, "--runs", tmp_path / "runs", "--device", "cpu", "--jobs", jobs]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # tests may run in the background, where an interrupt is ignored; here it is not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         seen = ""

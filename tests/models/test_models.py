@@ -59,8 +59,8 @@ OPTIONS = [
 )
 def test_each_option_builds_and_backpropagates(name: str, option: str, value: Any) -> None:
     torch.manual_seed(0)
-    model = build_model(Named(name=name, **SMALL[name] | {option: value}), (2, 9, 8), 3)
-    images = torch.randn(4, 2, 9, 8)
+    model = build_model(Named(name=name, **SMALL[name] | {option: value}), (2, 12, 11), 3)
+    images = torch.randn(4, 2, 12, 11)
     untouched = images.clone()
     logits = model(images)
     assert logits.shape == (4, 3)
