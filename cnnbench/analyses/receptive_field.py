@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
@@ -22,9 +21,6 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.models.receptive_field import LayerField, receptive_fields_of
 from cnnbench.options import Count
 from cnnbench.runs import DamagedError
-
-if TYPE_CHECKING:
-    pass
 
 MOST_IN_A_PICTURE = 4
 MOST_PRINTED = 60  # rows of a table of layers in the report

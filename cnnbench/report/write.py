@@ -59,11 +59,8 @@ def write_report(
     Pictures and tables that an earlier report referred to and this one does not are removed.
     """
     report = recipe_directory / "report.md"
-    before = (
-        set(OWN_FILES.findall(report.read_text(encoding="utf-8", errors="replace")))
-        if report.exists()
-        else set()
-    )
+    earlier = report.read_text(encoding="utf-8", errors="replace") if report.exists() else ""
+    before = set(OWN_FILES.findall(earlier))
     used = {RESULTS}
     sections = [
         {
