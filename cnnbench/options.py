@@ -23,7 +23,8 @@ ImageSize = Annotated[int, Field(ge=1, le=4096)]
 CommonSize = Annotated[ImageSize, Meaning("the height and width in pixels to which every image is resized")]
 ENCODER = "a network that puts out features of several sizes"  # marks options that are one
 Encoder = Annotated[dict[str, Any] | str, ENCODER]  # as a recipe gives it: `build_model` makes a module of it
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+LARGEST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

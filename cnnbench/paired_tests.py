@@ -27,11 +27,13 @@ class Noise:
 
     Each of `images` is a set of images: the variance of the mean that stays however many seeds there are,
     what one seed adds to that, and the number of images. Each of `seeds` is a model: the variance of what
-    one seed makes of it as a whole. With n seeds a side, what a seed adds is divided by n.
+    one seed makes of it as a whole. With n seeds a side, what a seed adds is divided by n. `typical` has for
+    each of `seeds` what it is on average over all the variants that were compared (`typical_variance`).
     """
 
     images: tuple[tuple[float, float, int], ...]
     seeds: tuple[float, ...]
+    typical: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,32 @@ class PairedTest:
         return replace(self, difference=0.0 - self.difference, low=0.0 - self.high, high=0.0 - self.low)
 
 
+def typical_variance(variants: "Sequence[Scores]") -> float | None:
+    """The variance between seeds of the mean scores (num_seeds, N) of a variant, pooled over all variants.
+
+    None where fewer than three have several seeds: that is no more than the two of a pair know themselves.
+    """
+    several = [scores for scores in variants if len(scores) > 1]
+    if len(several) < 3:
+        return None
+    freedom = sum(len(scores) - 1 for scores in several)
+    return sum(_variance(scores.mean(axis=1)) * (len(scores) - 1) for scores in several) / freedom
+
+
 def compare_predictions(
-    scores_a: "Scores", scores_b: "Scores", *, fixed_a: bool = False, fixed_b: bool = False
+    scores_a: "Scores",
+    scores_b: "Scores",
+    *,
+    fixed_a: bool = False,
+    fixed_b: bool = False,
+    typical: float | None = None,
 ) -> PairedTest:
     """Tests mean scores a - b on the same N images; (num_seeds, N) each, True where an image is right.
 
     One seed each counts image noise alone: `mcnemar`, or a paired t test of scores that are numbers.
     Otherwise images and seeds both count. Seeds are not paired: two architectures share no noise through one.
-    A side that is fixed, which no seed can change, has the noise of images alone. Raises ValueError where the
+    A side that is fixed, which no seed can change, has the noise of images alone. `typical` is the
+    `typical_variance` of all the variants that are compared, see `_freedom`. Raises ValueError where the
     shapes do not fit.
     """
     import numpy as np
@@ -74,11 +94,11 @@ def compare_predictions(
         return mcnemar(a[0], b[0]) if right_or_wrong else _compare_over_images(a[0], b[0])
     if right_or_wrong and (a == a[0]).all() and (b == b[0]).all():
         return mcnemar(a[0], b[0])  # copies of one result say no more than it does
+    pair = Scored(a, b, fixed_a, fixed_b, typical)
     per_image = a.mean(axis=0) - b.mean(axis=0)
-    parts = [_image_noise(per_image), *_seed_noise(a, b, fixed_a, fixed_b)]
+    parts = [_image_noise(per_image), *_seed_noise(pair)]
     difference = _minus(float(a.mean()), float(b.mean()))
     test = _t_test(difference, parts, (-1.0, 1.0), "t test over images and seeds")
-    pair = Scored(a, b, fixed_a, fixed_b)
     return replace(test, noise=_sources([pair], [per_image], [[pair]]))
 
 
@@ -90,6 +110,19 @@ class Scored:
     b: "Scores"
     fixed_a: bool = False
     fixed_b: bool = False
+    typical: float | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the independent variances of a mean or a difference, as it was estimated.
+
+    `freedom` is its degrees of freedom; `expected`, where known, what it is likely to be (`_freedom`).
+    """
+
+    variance: float
+    freedom: int
+    expected: float | None = None
 
 
 def compare_gains(one: Scored, other: Scored, *, same_images: bool) -> PairedTest:
@@ -114,7 +147,7 @@ def compare_gains(one: Scored, other: Scored, *, same_images: bool) -> PairedTes
     return replace(test, noise=_sources([one, other], per_image, of) if noise else None)
 
 
-def _gain(pair: Scored) -> "tuple[NDArray[Any], list[tuple[float, int]] | None]":
+def _gain(pair: Scored) -> "tuple[NDArray[Any], list[Part] | None]":
     """The gain of a over b (N,) by image, and its seed parts: none without seeds, None where not known."""
     a = pair.a[:1] if pair.fixed_a else pair.a
     b = pair.b[:1] if pair.fixed_b else pair.b
@@ -123,7 +156,7 @@ def _gain(pair: Scored) -> "tuple[NDArray[Any], list[tuple[float, int]] | None]"
         return per_image, []
     if len(a) == len(b) == 1:
         return per_image, None
-    return per_image, _seed_noise(a, b, pair.fixed_a, pair.fixed_b)
+    return per_image, _seed_noise(replace(pair, a=a, b=b))
 
 
 def mcnemar(correct_a: "Correct", correct_b: "Correct") -> PairedTest:
@@ -170,21 +203,22 @@ def _compare_over_images(a: "Scores", b: "Scores") -> PairedTest:
     return _t_test(float(per_image.mean()), parts, (-1.0, 1.0), method)
 
 
-def _image_noise(per_image: "NDArray[Any]") -> tuple[float, int]:
-    """Variance of the mean of seed-averaged differences (N,), and its degrees of freedom.
+def _image_noise(per_image: "NDArray[Any]") -> Part:
+    """The variance of the mean of seed-averaged differences (N,).
 
     Images and seeds are two crossed random factors, as in Owen (2007), "The pigeonhole bootstrap": a variance
     is this image part plus a seed part per model. What neither factor explains alone is in both parts: the
     tests err on the side of "no difference".
     """
-    return _noise_of_mean(per_image) if len(per_image) > 1 else (0.0, 1)
+    return _noise_of_mean(per_image) if len(per_image) > 1 else Part(0.0, 1)
 
 
-def _seed_noise(a: "Scores", b: "Scores", fixed_a: bool, fixed_b: bool) -> list[tuple[float, int]]:
-    """The seed part of each model that a seed can change, of scores (num_seeds, N)."""
-    if fixed_a or fixed_b:
-        return [_noise_of_mean((b if fixed_a else a).mean(axis=1))]
-    return _mean_noise(a.mean(axis=1), b.mean(axis=1))
+def _seed_noise(pair: Scored) -> list[Part]:
+    """The seed part of each model that a seed can change."""
+    if pair.fixed_a or pair.fixed_b:
+        scores = pair.b if pair.fixed_a else pair.a
+        return [_noise_of_mean(scores.mean(axis=1), pair.typical)]
+    return _mean_noise(pair.a.mean(axis=1), pair.b.mean(axis=1), pair.typical)
 
 
 def _sources(
@@ -200,9 +234,11 @@ def _sources(
     if any(sides is None for sides in models) or not any(models):
         return None
     seeds = tuple(float(_variance(side.mean(axis=1))) for sides in models for side in sides or ())
+    typical = [pair.typical for pair, sides in zip(pairs, models, strict=True) for _ in sides or ()]
+    expected = tuple(each for each in typical if each is not None)
     images = []
     for differences, made_of in zip(per_image, of, strict=True):
-        settled, added = _image_noise(differences)[0], 0.0
+        settled, added = _image_noise(differences).variance, 0.0
         for pair in made_of:
             own = _sides(pair)
             for side, known in zip(own, _lent(own) or (), strict=True):
@@ -210,7 +246,7 @@ def _sources(
                 added += single
                 settled -= single / len(side)
         images.append((max(settled, 0.0), added, len(differences)))
-    return Noise(tuple(images), seeds)
+    return Noise(tuple(images), seeds, expected if len(expected) == len(seeds) else None)
 
 
 def _sides(pair: Scored) -> "list[Scores]":
@@ -273,45 +309,59 @@ def _variance(values: "NDArray[Any]") -> float:
     return float(values.var(ddof=1)) if values.min() < values.max() else 0.0
 
 
-def _welch(
-    difference: float, parts: list[tuple[float, int]], seeds: tuple[float, ...], method: str
-) -> PairedTest:
-    if not any(variance for variance, _ in parts):
+def _welch(difference: float, parts: list[Part], seeds: tuple[float, ...], method: str) -> PairedTest:
+    if not any(part.variance for part in parts):
         # seeds that tie show no noise, but not that there is none: nothing can be told apart
         return PairedTest(difference, -math.inf, math.inf, 1.0, method)
     test = _t_test(difference, parts, (-math.inf, math.inf), method)
     return replace(test, noise=Noise((), seeds))
 
 
-def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]") -> list[tuple[float, int]]:
-    """(variance of the mean, degrees of freedom) of each side; a single run is lent the other's variance."""
+def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]", typical: float | None = None) -> list[Part]:
+    """The variance of the mean of each side; a single run is lent the other's."""
     if len(a) == 0 or len(b) == 0 or len(a) == len(b) == 1:
         raise ValueError(f"the spread between seeds needs two seeds on one side, got {len(a)} and {len(b)}")
     if len(a) > 1 and len(b) > 1:
-        return [_noise_of_mean(a), _noise_of_mean(b)]
+        return [_noise_of_mean(a, typical), _noise_of_mean(b, typical)]
     several = a if len(a) > 1 else b
     # One estimate serves both sides, so it is one part with its own degrees of freedom (pooled t test).
-    return [(_variance(several) * (1 / len(a) + 1 / len(b)), len(several) - 1)]
+    share = 1 / len(a) + 1 / len(b)
+    return [Part(_variance(several) * share, len(several) - 1, None if typical is None else typical * share)]
 
 
-def _noise_of_mean(values: "NDArray[Any]") -> tuple[float, int]:
-    """Variance of the mean of values (num_seeds,), and its degrees of freedom."""
-    return _variance(values) / len(values), len(values) - 1
+def _noise_of_mean(values: "NDArray[Any]", typical: float | None = None) -> Part:
+    """The variance of the mean of values (num,)."""
+    expected = None if typical is None else typical / len(values)
+    return Part(_variance(values) / len(values), len(values) - 1, expected)
 
 
-def _t_test(
-    difference: float, parts: list[tuple[float, int]], bounds: tuple[float, float], method: str
-) -> PairedTest:
-    """Student's t on a sum of independent variances, with Welch and Satterthwaite's degrees of freedom."""
+def _t_test(difference: float, parts: list[Part], bounds: tuple[float, float], method: str) -> PairedTest:
+    """Student's t on a sum of independent variances, with degrees of freedom by `_freedom`."""
     from scipy import stats
 
-    variance = sum(part for part, _ in parts)
+    variance = sum(part.variance for part in parts)
     if variance == 0:  # no noise was seen, which does not show that there is none
         return PairedTest(difference, *bounds, 1.0, method)
-    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    freedom = _freedom(parts)
     error = math.sqrt(variance)
     p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
     return PairedTest(
         difference, max(difference - half, bounds[0]), min(difference + half, bounds[1]), p_value, method
     )
+
+
+def _freedom(parts: list[Part]) -> float:
+    """Welch and Satterthwaite's degrees of freedom, no more than the expected variances have.
+
+    Two or three seeds now and then agree by chance. Then the images, of which there are thousands, seem to
+    make all the noise, and t is held against a normal distribution just where its denominator is too small.
+    How much of the noise is the seeds' is better known from all the variants together.
+    """
+
+    def by(variances: list[float]) -> float:
+        squares = sum(each**2 / part.freedom for each, part in zip(variances, parts, strict=True))
+        return sum(variances) ** 2 / squares if squares else math.inf
+
+    expected = [part.variance if part.expected is None else part.expected for part in parts]
+    return min(by([part.variance for part in parts]), by(expected))

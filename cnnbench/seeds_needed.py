@@ -48,7 +48,8 @@ def _noise_of(test: PairedTest) -> Noise:
 def power(difference: float, noise: Noise, num_seeds: float, num_tests: int = 1) -> float:
     """How often a test with this many seeds a side finds a true difference, 0 to 1.
 
-    The test is Student's t as in `cnnbench.paired_tests`, with Welch and Satterthwaite's degrees of freedom.
+    The test is Student's t as in `cnnbench.paired_tests`, with Welch and Satterthwaite's degrees of freedom,
+    or those of the typical variances, which are taken as known, where these are fewer.
     Given the variances that it estimates, the difference is normal; that probability is averaged over what it
     may estimate, the true variances times chi squares. A noncentral t with the degrees of freedom of the true
     variances promises too much: 80 % where three seeds a side have 60.
@@ -56,13 +57,19 @@ def power(difference: float, noise: Noise, num_seeds: float, num_tests: int = 1)
     import numpy as np
     from scipy import stats
 
-    parts = [(each / num_seeds, num_seeds - 1) for each in noise.seeds]
-    parts += [(stays + added / num_seeds, num - 1) for stays, added, num in noise.images if num > 1]
-    variances, freedoms = np.array([part for part in parts if part[0] > 0]).reshape(-1, 2, 1).swapaxes(0, 1)
+    typical = noise.seeds if noise.typical is None else noise.typical
+    pairs = zip(noise.seeds, typical, strict=True)
+    parts = [(each / num_seeds, usual / num_seeds, num_seeds - 1) for each, usual in pairs]
+    images = [(stays + added / num_seeds, num - 1) for stays, added, num in noise.images if num > 1]
+    parts += [(variance, variance, freedom) for variance, freedom in images]
+    known = np.array([part for part in parts if part[0] > 0]).reshape(-1, 3, 1)
+    variances, expected, freedoms = known.swapaxes(0, 1)
     if not variances.size:
         return float(difference != 0)
     estimates = variances * stats.chi2.ppf(_spread_out(len(variances)), freedoms) / freedoms
     freedom = estimates.sum(0) ** 2 / (estimates**2 / freedoms).sum(0)
+    if noise.typical is not None:
+        freedom = np.minimum(freedom, expected.sum() ** 2 / (expected**2 / freedoms).sum())
     error = math.sqrt(variances.sum())
     critical = stats.t.isf((1 - LEVEL) / num_tests / 2, freedom) * np.sqrt(estimates.sum(0)) / error
     shift = abs(difference) / error

@@ -116,6 +116,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def written_p(p_value: float) -> str:
+    """`= 0.012`, `< 0.001`, or `> 0.05` of one that is not significant and would be rounded to it."""
+    if p_value < 0.001:
+        return "< 0.001"
+    rounded = round(p_value, 3)
+    return f"> {SIGNIFICANT}" if p_value > SIGNIFICANT >= rounded else f"= {rounded:.3f}"
+
+
 def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
     """Indices, by rising cost, of the points no other point beats: none costs as little and is as good."""
     front: list[int] = []

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
-    "errors options files seeds imagenet signatures libraries catalog expressions recipe",
+    "errors options files seeds imagenet signatures libraries catalog expressions parsing recipe",
     "measures settings devices",
     "models data metrics statistics paired_tests precision memory threads muon optimizers schedules",
     "tasks features seeds_needed",

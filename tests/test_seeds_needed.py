@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from cnnbench.paired_tests import Noise, PairedTest, compare_means, compare_predictions, mcnemar
+from cnnbench.paired_tests import (
+    Noise,
+    PairedTest,
+    compare_means,
+    compare_predictions,
+    mcnemar,
+    typical_variance,
+)
 from cnnbench.seeds_needed import limited_by_images, power, seeds_needed
 
 
@@ -145,6 +152,23 @@ def test_that_many_repetitions_find_it_over_images_and_seeds(num_seeds: int) -> 
     # the plan counts that noise twice, as the test does: rather too many seeds than too few
     assert told - 0.02 < found < without + 0.02
     assert without > told + 0.03
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 6])
+def test_that_many_repetitions_find_it_among_many_variants(num_seeds: int) -> None:
+    """A pair of twelve variants, of which the others tell how much of the noise is of seeds."""
+    rng = np.random.default_rng(0)
+    num_images, difference, num_tests = 400, 0.9, 66
+    noise = Noise(((0.02, 0.0, num_images),), (0.02, 0.02), (0.02, 0.02))
+    found = []
+    for _ in range(600):
+        of_images = rng.normal(0, math.sqrt(0.01 * num_images), (12, 1, num_images))
+        scores = of_images + rng.normal(0, math.sqrt(0.02), (12, num_seeds, 1))
+        scores[0] += difference
+        typical = typical_variance(list(scores))
+        p_value = compare_predictions(scores[0], scores[1], typical=typical).p_value
+        found.append(p_value * num_tests <= 0.05)
+    assert np.mean(found) == pytest.approx(power(difference, noise, num_seeds, num_tests), abs=0.05)
 
 
 def test_what_is_undecided_is_never_told_to_need_fewer_seeds() -> None:

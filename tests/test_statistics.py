@@ -13,6 +13,7 @@ from cnnbench.statistics import (
     mean_interval,
     pareto_front,
     trials_needed,
+    written_p,
 )
 
 
@@ -124,3 +125,12 @@ def test_holm(p_values: list[float], adjusted: list[float]) -> None:
 )
 def test_pareto_front(costs: list[float], values: list[float], front: list[int]) -> None:
     assert pareto_front(costs, values) == front
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [(0.0004, "< 0.001"), (0.001, "= 0.001"), (0.05, "= 0.050"), (0.0496, "= 0.050"), (0.0503, "> 0.05"),
+     (0.0506, "= 0.051"), (1.0, "= 1.000")],
+)  # fmt: skip
+def test_a_p_value_never_contradicts_its_verdict(p_value: float, text: str) -> None:
+    assert written_p(p_value) == text

@@ -10,7 +10,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Subject
 from cnnbench.analyses.rise import rise_of
 from cnnbench.course import values_by_epoch
-from cnnbench.paired_tests import PairedTest, compare_predictions
+from cnnbench.paired_tests import PairedTest, compare_predictions, typical_variance
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.runs import DamagedError, Run
 from cnnbench.settings import choice_of_images, flatten
@@ -174,11 +174,20 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def paired_test(one: Entry, other: Entry) -> PairedTest | None:
-    """The paired test of one - other; None where they had other validation images, or are the same runs."""
+def paired_test(one: Entry, other: Entry, entries: Sequence[Entry]) -> PairedTest | None:
+    """The paired test of one - other; None where they had other validation images, or are the same runs.
+
+    Among `entries` are all that are compared: they tell how much seeds make of a difference typically.
+    """
     if one.correct is None or other.correct is None or one.images != other.images or are_twins(one, other):
         return None
-    return compare_predictions(one.correct, other.correct)
+    distinct = {
+        (tuple(entry.sources), entry.correct.tobytes()): entry.correct
+        for entry in entries
+        if entry.correct is not None and entry.images == one.images
+    }
+    typical = typical_variance(list(distinct.values()))
+    return compare_predictions(one.correct, other.correct, typical=typical)
 
 
 def are_twins(one: Entry, other: Entry) -> bool:

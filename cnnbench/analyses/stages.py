@@ -13,7 +13,7 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.rise import MIN_RISE
 from cnnbench.analyses.stage_entries import Entry, are_twins, entries_of, paired_test
-from cnnbench.statistics import SIGNIFICANT, Estimate, holm
+from cnnbench.statistics import SIGNIFICANT, Estimate, holm, written_p
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
@@ -107,7 +107,7 @@ def _verdict(entries: Sequence[Entry]) -> str:
     """Which one is best, and which others cannot be told apart from it."""
     best = _best(entries)
     others = [entry for entry in entries if entry is not best]
-    p_values = _corrected(combinations(entries, 2))
+    p_values = _corrected(combinations(entries, 2), entries)
     found = {entry.name: p_values.get(_key(best, entry)) for entry in others}
     tested = [name for name, p_value in found.items() if p_value is not None]
     tied = [name for name, p_value in found.items() if p_value is not None and p_value > SIGNIFICANT]
@@ -130,13 +130,17 @@ def _key(one: Entry, other: Entry) -> frozenset[int]:
     return frozenset((id(one), id(other)))
 
 
-def _corrected(pairs: Iterable[tuple[Entry, Entry]]) -> dict[frozenset[int], float]:
-    """Corrected p-values (Holm) of the pairs that can be tested.
+def _corrected(pairs: Iterable[tuple[Entry, Entry]], entries: Sequence[Entry]) -> dict[frozenset[int], float]:
+    """Corrected p-values (Holm) of the pairs of entries that can be tested.
 
     Where the best of several is held against the others, all pairs of them belong in it: the same figures
     have said which one is best.
     """
-    tests = {_key(one, other): test for one, other in pairs if (test := paired_test(one, other)) is not None}
+    tests = {
+        _key(one, other): test
+        for one, other in pairs
+        if (test := paired_test(one, other, entries)) is not None
+    }
     return dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
 
 
@@ -185,9 +189,9 @@ def _differences(entries: Sequence[Entry]) -> Table:
     pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
-    tests = [paired_test(one, other) for _, one, other in pairs]
+    tests = [paired_test(one, other, entries) for _, one, other in pairs]
     family += [(one, other) for kind, one, other in pairs if kind != "within a stage"]
-    p_values = _corrected(family)
+    p_values = _corrected(family, entries)
     rows: list[list[Cell]] = []
     num_real = 0
     for (kind, one, other), test in zip(pairs, tests, strict=True):
@@ -205,7 +209,7 @@ def _differences(entries: Sequence[Entry]) -> Table:
                 other.name,
                 f"{100 * test.difference:+.1f}".replace("-", "−"),
                 f"{100 * test.low:.1f} to {100 * test.high:.1f}".replace("-", "−"),
-                "< 0.001" if p_value < 0.001 else f"{p_value:.3f}",
+                written_p(p_value).removeprefix("= "),
                 "real" if real else "may be noise",
             ]
         )

@@ -23,6 +23,7 @@ from cnnbench.paired_tests import (
     compare_gains_of_means,
     compare_means,
     compare_predictions,
+    typical_variance,
 )
 from cnnbench.settings import choice_of_images
 from cnnbench.statistics import Estimate, binomial_interval, holm, image_interval, mean_interval
@@ -145,8 +146,11 @@ def _pairs(
         fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
         groups, problems = _same_images(recipe, quantity.name, quantity.split)
         for group in groups:
+            typical = _typical(group, fixed)
             for a, b in combinations(group, 2):
-                test = compare_predictions(group[a], group[b], fixed_a=fixed[a], fixed_b=fixed[b])
+                test = compare_predictions(
+                    group[a], group[b], fixed_a=fixed[a], fixed_b=fixed[b], typical=typical
+                )
                 tested.append((a, b, test))
     adjusted = holm([test.p_value for _, _, test in tested])
     return [
@@ -181,7 +185,7 @@ def _test_of_gains(
     fixed = {variant.name: variant.is_fixed for variant in recipe.variants}
     groups, _ = _same_images(recipe, quantity.name, quantity.split)
     pairs = [
-        (Scored(group[a], group[b], fixed[a], fixed[b]), group)
+        (Scored(group[a], group[b], fixed[a], fixed[b], _typical(group, fixed)), group)
         for a, b in (four[:2], four[2:])
         for group in groups
         if a in group and b in group
@@ -190,6 +194,11 @@ def _test_of_gains(
         return None
     (one, images), (other, other_images) = pairs
     return compare_gains(one, other, same_images=images is other_images)
+
+
+def _typical(group: "Mapping[str, NDArray[Any]]", fixed: Mapping[str, bool]) -> float | None:
+    """The typical variance between seeds of variants that had the same images."""
+    return typical_variance([scores for name, scores in group.items() if not fixed[name]])
 
 
 def _digest_of(variant: VariantMeasurements, recipe: RecipeMeasurements) -> str:

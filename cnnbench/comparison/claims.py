@@ -17,10 +17,10 @@ from cnnbench.comparison.comparison import (
 from cnnbench.comparison.measurements import gain_of
 from cnnbench.comparison.outlook import RULE as RULE_OF_SEEDS
 from cnnbench.comparison.outlook import images_of, to_tell
-from cnnbench.comparison.quantities import written, written_interval, written_p
+from cnnbench.comparison.quantities import written, written_interval
 from cnnbench.errors import CnnbenchError
 from cnnbench.paired_tests import PairedTest
-from cnnbench.statistics import SIGNIFICANT
+from cnnbench.statistics import SIGNIFICANT, written_p
 
 Verdict = Literal["supported", "contradicted", "mixed", "undecided", "not tested"]
 RULE = (
@@ -202,7 +202,7 @@ def _written(
         unit = f"{unit} of {metric.label}".lstrip()
     return (
         f"{what}: {sign}{written(metric, abs(test.difference), spread)} {unit} "
-        f"(95 % interval, not corrected, {interval}; corrected {written_p(p_adjusted)}{seeds})"
+        f"(95 % interval, not corrected, {interval}; corrected p {written_p(p_adjusted)}{seeds})"
     )
 
 

@@ -143,11 +143,6 @@ def written_interval(quantity: Quantity, low: float, high: float) -> str:
     return f"{low:,.{decimals}f} to {high:,.{decimals}f}"
 
 
-def written_p(p_value: float) -> str:
-    """`p = 0.012`, or `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
 def _decimals(value: float) -> int:
     """Decimals that leave about three significant digits."""
     for decimals, bound in enumerate((100, 10, 1, 0.1)):

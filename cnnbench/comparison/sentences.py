@@ -15,8 +15,8 @@ from cnnbench.comparison.comparison import (
     why_apart,
 )
 from cnnbench.comparison.outlook import TOO_CLOSE, images_of, to_tell
-from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
-from cnnbench.statistics import pareto_front
+from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
+from cnnbench.statistics import pareto_front, written_p
 
 
 def conclusions(comparison: Comparison) -> list[str]:
@@ -146,7 +146,7 @@ def _worse(comparison: Comparison, best: Row, row: Row) -> str:
     interval = written_interval(metric, low, high)
     return (
         f"{row.variant} by {written(metric, abs(test.difference), spread)}{unit} "
-        f"(95 % interval, not corrected, {interval}; corrected {written_p(pair.p_adjusted)})"
+        f"(95 % interval, not corrected, {interval}; corrected p {written_p(pair.p_adjusted)})"
     )
 
 

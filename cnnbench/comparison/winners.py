@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from cnnbench.comparison.comparison import EQUAL_COST, Comparison, Row
-from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval, written_p
+from cnnbench.comparison.quantities import KNOWN, written, written_estimate, written_interval
 from cnnbench.errors import CnnbenchError
 from cnnbench.recipe.config import Contender
-from cnnbench.statistics import Estimate
+from cnnbench.statistics import Estimate, written_p
 
 METRIC, TEST = KNOWN["val_accuracy"], KNOWN["test_accuracy"]
 RULE = (
@@ -145,7 +145,7 @@ def _test(comparison: Comparison, best: Row, row: Row) -> str:
     test = pair.test if pair.a == best.variant else pair.test.turned()
     interval = written_interval(METRIC, test.low, test.high).replace("-", "−")
     points = written(METRIC, test.difference, (test.high - test.low) / 2)
-    return f"{points} points (95 % interval {interval}, corrected {written_p(pair.p_adjusted)})"
+    return f"{points} points (95 % interval {interval}, corrected p {written_p(pair.p_adjusted)})"
 
 
 def _estimate(row: Row) -> Estimate:
@@ -171,7 +171,7 @@ def contender_rows(contenders: Sequence[Contender]) -> list[list[str]]:
 def _contender_row(each: Contender) -> list[str]:
     estimate = Estimate(each.mean, each.std, each.low, each.high, each.num_seeds)
     has_interval = each.low is not None and each.high is not None
-    p_value = "" if each.p_value is None else written_p(each.p_value).removeprefix("p ")
+    p_value = "" if each.p_value is None else written_p(each.p_value)
     return [
         each.variant,
         str(each.num_seeds),

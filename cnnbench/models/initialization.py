@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from cnnbench.errors import CnnbenchError, about
-from cnnbench.expressions import Expression, ExpressionError, Quantity, parse
+from cnnbench.expressions import Expression, ExpressionError, Quantity
+from cnnbench.parsing import parse
 from cnnbench.recipe.config import Init
 from cnnbench.recipe.initialization import FANS, in_order, positive
 from cnnbench.recipe.mistakes import nearest

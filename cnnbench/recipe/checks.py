@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cnnbench.expressions import Expression, ExpressionError, Quantity, parse
+from cnnbench.expressions import Expression, ExpressionError, Quantity
+from cnnbench.parsing import parse
 from cnnbench.recipe.checking import Checker
 from cnnbench.recipe.config import Check, JudgedOn
 from cnnbench.recipe.merging import written

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from cnnbench import catalog
-from cnnbench.expressions import EvaluationError, Expression, ExpressionError, Quantity, parse
+from cnnbench.expressions import EvaluationError, Expression, ExpressionError, Quantity
+from cnnbench.parsing import parse
 from cnnbench.recipe.config import Init
 from cnnbench.recipe.mistakes import nearest
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from cnnbench.options import LARGEST_SEED
 from cnnbench.recipe.config import DataConfig, Recipe, TrainConfig
 from cnnbench.recipe.merging import Layer, merge
 from cnnbench.recipe.mistakes import Mistake, RecipeError, choices, nearest
 from cnnbench.recipe.toml_positions import Path
 
-LARGEST_SEED = 2**32 - 1  # of options.Seed
 QUICK_EPOCHS = 2
 QUICK_LIMIT = 2000
 
