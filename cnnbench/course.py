@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 
 MIN_CHANGES = 3  # two are always on a line: at least 5 epochs are needed
 

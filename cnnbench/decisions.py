@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnnbench.reading import DamagedError
 from cnnbench.recipe.defaults import with_defaults
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import Run
 from cnnbench.settings import differences
 
 if TYPE_CHECKING:

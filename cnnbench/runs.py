@@ -12,6 +12,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cnnbench import files
 from cnnbench.errors import CnnbenchError
+from cnnbench.reading import (
+    STATE_HEADER,
+    DamagedError,
+    Row,
+    check_config,
+    check_numbers,
+    check_result,
+    read_json,
+    read_rows,
+    read_state,
+)
 from cnnbench.recipe.defaults import with_defaults
 
 if TYPE_CHECKING:
@@ -22,31 +33,14 @@ if TYPE_CHECKING:
 
     Predictions = dict[str, "np.ndarray[Any, Any]"]
 
-Row = dict[str, Any]
-
-
-# What a result holds beside its metrics that is a number.
-NUMBERS = (
-    "epochs", "best_epoch", "num_params", "macs", "train_seconds", "val_seconds", "latency_ms", "throughput",
-    "peak_memory_mib",
-)  # fmt: skip
-
 OWN = ("config.json", "result.json")  # what a copy of a run has of its own
 
 # All of a finished run but its weights, the result last: enough to report it, compare it and build on it.
 RECORDS = ("config.json", "probes.jsonl", "history.jsonl", "predictions.npz", "result.json")
 
-# A state file is this line, the SHA-256 of the rest, a line end, and the rest: PyTorch's own format
-# does not notice a changed byte.
-STATE_HEADER = b"cnnbench state 1\n"
-
 
 class BusyError(CnnbenchError):
     """Another process is training this run."""
-
-
-class DamagedError(Exception):
-    """A file of a run cannot be read as what it should be."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,10 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The run's resolved settings; options that are younger than the run stand at their defaults."""
-        return with_defaults(read_json(self.path / "config.json"))
+        path = self.path / "config.json"
+        config = read_json(path)
+        check_config(path, config)
+        return with_defaults(config)
 
     def history(self) -> list[Row]:
         """One row per epoch, epoch 0 being the untrained model (its train values are None)."""
@@ -98,11 +95,7 @@ class Run:
         if not path.exists():
             return None
         result = read_json(path)
-        measured = isinstance(result.get("metrics"), dict)
-        if result.get("status") not in ("complete", "diverged") or not measured:
-            raise DamagedError(f'{path}: expected "status" and "metrics" of a finished run')
-        check_numbers(path, result["metrics"], "metrics: ")
-        check_numbers(path, {name: result[name] for name in NUMBERS if name in result}, "")
+        check_result(path, result)
         return result
 
     def predictions(self) -> "Predictions":
@@ -331,54 +324,3 @@ def encoder_weights(run: Run, config: "RunConfig") -> "dict[str, Tensor] | None"
         f"{source.path} no longer holds the weights that the encoder of {run.label} starts with: run the "
         "recipe again"
     )
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The objects in a file of JSON lines; raises DamagedError where there are none."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{path}: {error}") from error
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise DamagedError(f"{path}: expected a JSON object in each line")
-    return rows
-
-
-def check_numbers(path: Path, values: Mapping[str, Any], where: str) -> None:
-    """Raises DamagedError where one of them is neither a number nor None."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | None):
-            raise DamagedError(f"{path}: {where}expected a number for {name!r}, found {json.dumps(value)}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises DamagedError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise DamagedError(f"{path}: expected a JSON object")
-    return content
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """The state in a file; raises DamagedError where a byte of it is not as it was written.
-
-    Only tensors and plain values are read: what else a file holds is not run, it makes the file damaged.
-    """
-    from pickle import UnpicklingError
-
-    import torch
-
-    content = path.read_bytes()
-    header, digest, payload = content[: len(STATE_HEADER)], content[len(STATE_HEADER) :][:64], content[82:]
-    if header != STATE_HEADER or hashlib.sha256(payload).hexdigest().encode() != digest:
-        raise DamagedError(f"{path} is damaged")
-    try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        raise DamagedError(f"{path} holds no state of a training") from error
-    if not isinstance(state, dict):
-        raise DamagedError(f"{path} holds no state of a training")
-    return state

@@ -7,8 +7,9 @@ import torch
 
 from cnnbench.models import build_model
 from cnnbench.models.weights import misfit, without_number
+from cnnbench.reading import DamagedError
 from cnnbench.recipe.config import RunConfig
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "cnnbench"
 # A file imports from lower floors only; a package stands on a floor as a whole.
 FLOORS = (
     "errors options files seeds imagenet signatures libraries catalog expressions parsing recipe",
-    "measures settings devices",
+    "measures settings devices reading",
     "models data metrics statistics paired_tests precision memory threads muon optimizers schedules",
     "tasks features seeds_needed",
     "passes probes signals evaluation training together inference runs course decisions matching trained",
@@ -50,7 +50,7 @@ UNITS = {*catalog.MODELS.values(), *catalog.DATASETS.values(), *catalog.ANALYSES
 UNITS = {target.partition(":")[0].removeprefix("cnnbench.") for target in UNITS}
 HEAVY = {"torch", "torchvision", "timm", "albumentations", "matplotlib", "sklearn", "scipy", "numpy"}
 LIGHT_ROOMS = (
-    "measures settings devices statistics paired_tests seeds_needed "
+    "measures settings devices reading statistics paired_tests seeds_needed "
     "runs course decisions matching comparison console report publish running arguments interrupts "
     "listing views commands cli __init__ __main__"
 )

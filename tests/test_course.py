@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import linregress
 
 from cnnbench.course import area_under_curve, numbers_of, stability_of, values_by_epoch
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 
 
 def run_of(folder: Path, accuracies: Sequence[float | None], measure: str = "accuracy") -> Run:

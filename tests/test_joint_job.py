@@ -1,6 +1,7 @@
 """The seeds of a variant as one batched model, from the recipe to the results on disk."""
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from cnnbench.job import Resumed
 from cnnbench.joint_job import reason_apart
 from cnnbench.recipe import Recipe, load_recipe
 from cnnbench.running import iterate_recipe, run_recipe
-from cnnbench.running.events import Finished, Notice, Working
+from cnnbench.running.events import Failed, Finished, Notice, Working
 from cnnbench.running.recipe import ParallelSeeds
 from cnnbench.runs import Run
 from cnnbench.training import Epoch
@@ -100,6 +101,23 @@ def test_complete_seeds_are_left_alone(recipe: Recipe, tmp_path: Path) -> None:
     events = list(iterate_recipe(recipe, runs_dir=tmp_path, device="cpu", parallel_seeds="on"))
     assert [event.reused for event in events if isinstance(event, Finished)] == [True] * 6
     assert a_run(tmp_path, "mlp", 1).result() == before
+
+
+def test_what_another_process_trained_meanwhile_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe.path, only=["mlp"])
+    elsewhere, here = tmp_path / "elsewhere", tmp_path / "here"
+    run_recipe(recipe, runs_dir=elsewhere, device="cpu")
+    theirs = a_run(elsewhere, "mlp", 1).result()
+    finished = {}
+    with a_run(here, "mlp", 0).locked():
+        for event in iterate_recipe(recipe, runs_dir=here, device="cpu", parallel_seeds="on"):
+            if isinstance(event, Failed):  # before the next seed is locked
+                assert event.run.seed == 0
+                copytree(a_run(elsewhere, "mlp", 1).path, a_run(here, "mlp", 1).path)
+            elif isinstance(event, Finished):
+                finished[event.run.seed] = event.reused
+    assert finished == {1: True, 2: False}
+    assert a_run(here, "mlp", 1).result() == theirs
 
 
 @pytest.mark.parametrize("choice", ["auto", "off"])

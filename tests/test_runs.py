@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cnnbench.runs import STATE_HEADER, BusyError, DamagedError, Run, read_state
+from cnnbench.reading import STATE_HEADER, DamagedError, read_state
+from cnnbench.recipe.defaults import with_defaults
+from cnnbench.runs import BusyError, Run
 
 HOLD = """
 import sys, time
@@ -32,6 +35,7 @@ PREDICTIONS = {
     for split in ("test", "val")
     for name in ("predictions", "targets")
 }
+CONFIG = {"seed": 3, "data": {"name": "mnist"}, "model": {"name": "own"}, "train": {}}
 RESULT = {"status": "complete", "metrics": {"test_accuracy": 0.5}}
 
 
@@ -212,7 +216,7 @@ def save_and_finish(run: Run) -> None:
 
 @pytest.fixture
 def finished(run: Run) -> Run:
-    run.write_config({"seed": 3})
+    run.write_config(CONFIG)
     run.write_history([{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}], [{"epoch": 0}, {"epoch": 1}])
     run.save_state({"epoch": 1})
     run.save_state({"epoch": 2})
@@ -221,7 +225,7 @@ def finished(run: Run) -> Run:
 
 
 def test_a_finished_run_reads_back(finished: Run) -> None:
-    assert finished.config() == {"seed": 3}
+    assert finished.config() == with_defaults(CONFIG)
     assert finished.history() == [{"epoch": 0, "lr": None}, {"epoch": 1, "lr": 0.1}]
     assert finished.result() == RESULT
     for name, array in finished.predictions().items():
@@ -279,12 +283,34 @@ def test_a_history_with_a_broken_last_line_is_damaged(finished: Run, last: str, 
         '{"status": "complete", "metrics": {"test_accuracy": {}}}',
         '{"status": "complete", "metrics": {}, "train_seconds": "12"}',
         '{"status": "complete", "metrics": {}, "num_params": [1]}',
+        '{"status": "complete", "metrics": {}, "message": 3}',
+        '{"status": "complete", "metrics": {}, "leading": ["accuracy"]}',
+        '{"status": "complete", "metrics": {}, "images": []}',
+        '{"status": "complete", "metrics": {}, "versions": "2.15"}',
+        '{"status": "complete", "metrics": {}, "classes": ["cat", 1]}',
+        '{"status": "complete", "metrics": {}, "classes": {"cat": 1}}',
     ],
 )
 def test_what_is_no_result_never_passes_for_one(finished: Run, content: str) -> None:
     (finished.path / "result.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(DamagedError):
         finished.result()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{}", "expected a table for 'data', found null"),
+        ('{"data": {"name": "mnist"}, "model": "mlp", "train": {}}', "a table for 'model', found \"mlp\""),
+        ('{"data": {"name": 3}, "model": {"name": "mlp"}, "train": {}}', "text for 'data.name', found 3"),
+        ('{"data": {"name": "mnist"}, "model": {}, "train": {}}', "text for 'model.name', found null"),
+    ],
+)
+def test_settings_without_their_parts_are_damaged(run: Run, content: str, what: str) -> None:
+    run.path.mkdir(parents=True)
+    (run.path / "config.json").write_text(content)
+    with pytest.raises(DamagedError, match=what):
+        run.config()
 
 
 def test_no_cut_and_no_changed_byte_of_predictions_passes_for_others(finished: Run) -> None:
@@ -368,11 +394,25 @@ def test_the_lock_is_free_after_an_error(run: Run) -> None:
 
 
 def test_half_written_files_of_a_killed_process_are_swept(run: Run) -> None:
-    run.write_config({})
+    run.write_config(CONFIG)
     (run.path / ".partial-state-abc.pt").write_bytes(b"half")
     with run.locked():
         assert not list(run.path.glob(".partial-*"))
-        assert run.config() == {}
+        assert run.config() == with_defaults(CONFIG)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second disk")
+def test_a_run_on_another_disk_is_set_aside_here(run: Run, tmp_path: Path) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        run.path.parent.mkdir(parents=True)
+        run.path.symlink_to(other)
+        if run.path.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("one disk for both")
+        with run.locked():
+            run.write_config(CONFIG)
+            target = run.set_aside()
+        assert [path.name for path in Path(other).iterdir()] == [".lock"]
+    assert json.loads((target / "config.json").read_text()) == CONFIG
 
 
 def test_old_runs_are_numbered(run: Run, tmp_path: Path) -> None:

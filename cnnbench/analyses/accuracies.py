@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnbench.measures import scores_of_masks
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, image_interval, mean_interval
 
 

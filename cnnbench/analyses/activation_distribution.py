@@ -25,7 +25,8 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.models.initialization import layer_weights
 from cnnbench.options import Count
 from cnnbench.paired_tests import compare_means
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure

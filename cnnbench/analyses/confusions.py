@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnbench.analyses.base import Subject
-from cnnbench.runs import DamagedError
+from cnnbench.reading import DamagedError
 
 Counts = NDArray[np.int64]  # (num_classes, num_classes): row = true class, column = predicted class
 

@@ -15,7 +15,7 @@ from cnnbench.analyses.gradients import (
     gradients_of,
     values_of,
 )  # fmt: skip
-from cnnbench.runs import DamagedError
+from cnnbench.reading import DamagedError
 
 MOST_PER_PICTURE = 6
 MOST_ROWS = 60  # of a table that is printed in the report

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cnnbench.analyses.base import Subject, Untrained
 from cnnbench.errors import CnnbenchError
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,7 +16,8 @@ from cnnbench.analyses.looking import nothing_to_show
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count, NonNegativeInt
-from cnnbench.runs import DamagedError, Run
+from cnnbench.reading import DamagedError
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure

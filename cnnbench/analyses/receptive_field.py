@@ -20,7 +20,7 @@ from cnnbench.data import describe_dataset
 from cnnbench.errors import CnnbenchError
 from cnnbench.models.receptive_field import LayerField, receptive_fields_of
 from cnnbench.options import Count
-from cnnbench.runs import DamagedError
+from cnnbench.reading import DamagedError
 
 MOST_IN_A_PICTURE = 4
 MOST_PRINTED = 60  # rows of a table of layers in the report

@@ -16,7 +16,7 @@ from cnnbench.analyses.looking import nothing_to_show
 from cnnbench.analyses.opening import LeftOut
 from cnnbench.errors import CnnbenchError
 from cnnbench.options import Count
-from cnnbench.runs import DamagedError
+from cnnbench.reading import DamagedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnnbench.comparison.winners import contender_rows
+from cnnbench.reading import DamagedError, read_json
 from cnnbench.recipe.config import Winner
-from cnnbench.runs import DamagedError, read_json
 
 
 def recorded_winners(directory: Path) -> dict[str, Winner]:

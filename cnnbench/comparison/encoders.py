@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from cnnbench.errors import CnnbenchError
+from cnnbench.reading import DamagedError
 from cnnbench.recipe.config import EncoderOf, EncoderWeights, Named, Recipe, Variant, Winner
 from cnnbench.recipe.encoders import is_random, tuning_of
 from cnnbench.recipe.merging import RUN
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import Run
 
 
 def named_variant(upstream: Recipe, name: str, file: Path, num_seeds: int | None) -> Winner:

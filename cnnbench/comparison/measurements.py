@@ -9,8 +9,9 @@ from cnnbench.course import numbers_of
 from cnnbench.decisions import planned_settings
 from cnnbench.devices import described
 from cnnbench.measures import scores_of_masks
+from cnnbench.reading import DamagedError, check_config, read_json
 from cnnbench.recipe.defaults import with_defaults
-from cnnbench.runs import DamagedError, Run, read_json
+from cnnbench.runs import Run
 from cnnbench.settings import differences
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def read_recipe(directory: Path) -> RecipeMeasurements:
     try:
         plan = read_json(path)
         recipe.name, recipe.judged_on = str(plan["recipe"]), str(plan.get("judged_on", "test"))
-        planned = [_planned(entry) for entry in plan["variants"]]
+        planned = [_planned(path, entry) for entry in plan["variants"]]
     except DamagedError as error:
         recipe.problems.append(f"{error}: the recipe is left out; run it again")
         return recipe
@@ -137,10 +138,12 @@ def gain_of(claim: Mapping[str, Any]) -> "Four | None":
 
 def read_planned(directory: Path, name: str, plan: Sequence[Mapping[str, Any]]) -> RecipeMeasurements:
     """The same for a plan at hand, whatever the directory's own may say."""
-    return _read_variants(directory, RecipeMeasurements(name), [_planned(entry) for entry in plan])
+    planned = [_planned(directory / "plan.json", entry) for entry in plan]
+    return _read_variants(directory, RecipeMeasurements(name), planned)
 
 
-def _planned(entry: Mapping[str, Any]) -> VariantMeasurements:
+def _planned(path: Path, entry: Mapping[str, Any]) -> VariantMeasurements:
+    check_config(path, entry["config"])
     seeds = list(dict.fromkeys(int(seed) for seed in entry["seeds"]))
     config = with_defaults(entry["config"])
     return VariantMeasurements(str(entry["name"]), seeds, config, entry.get("skipped"), entry)

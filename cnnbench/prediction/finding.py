@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnbench.errors import CnnbenchError
+from cnnbench.reading import DamagedError, read_json
 from cnnbench.recipe.mistakes import choices, nearest
-from cnnbench.runs import DamagedError, Run, read_json
+from cnnbench.runs import Run
 
 EXAMPLE = "runs/quickstart/cnn/seed0"
 

@@ -19,11 +19,12 @@ from cnnbench.data.prepare import resize
 from cnnbench.errors import CnnbenchError
 from cnnbench.models import takes_bytes
 from cnnbench.options import Count
+from cnnbench.reading import DamagedError
 from cnnbench.recipe.config import RunConfig
 from cnnbench.recipe.encoders import encoder_options
 from cnnbench.recipe.initialization import takes_init
 from cnnbench.recipe.option_models import options_model
-from cnnbench.runs import DamagedError, Run
+from cnnbench.runs import Run
 from cnnbench.tasks import NUM_THRESHOLDS
 from cnnbench.trained import load_trained
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench import files
-from cnnbench.runs import DamagedError, read_json
+from cnnbench.reading import DamagedError, read_json
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Recipe

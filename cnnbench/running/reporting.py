@@ -8,9 +8,10 @@ from cnnbench import files
 from cnnbench.checks.results import unevaluated
 from cnnbench.decisions import is_complete, planned_settings
 from cnnbench.errors import CnnbenchError
+from cnnbench.reading import DamagedError, read_json
 from cnnbench.running.events import Failed, Reported, Skipped
 from cnnbench.running.plans import COMPLETE, skipped_before, write_plan
-from cnnbench.runs import DamagedError, Run, read_json
+from cnnbench.runs import Run
 
 if TYPE_CHECKING:
     import torch

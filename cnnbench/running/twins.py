@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnbench.decisions import Decision, is_complete
+from cnnbench.reading import DamagedError
 from cnnbench.recipe.overrides import directory_suffix
 from cnnbench.running.events import Notice
 from cnnbench.running.work import Order
-from cnnbench.runs import BusyError, DamagedError, Run
+from cnnbench.runs import BusyError, Run
 
 if TYPE_CHECKING:
     from cnnbench.recipe.config import Recipe, RunConfig

@@ -261,6 +261,30 @@ def test_p_values_are_corrected_for_the_pairs_of_the_recipe(tmp_path: Path) -> N
     assert [comparison.standing(row) for row in comparison.rows] == ["worse", "tied", "best", "worse", "best"]
 
 
+@pytest.mark.parametrize(
+    ("fixed", "said"),
+    [
+        ((), "the tests assume the noise that the other variant of the pair has."),
+        (("y",), "the tests count the noise of the images alone."),
+        (
+            ("z",),
+            "the tests assume the noise that the other variant of the pair has, and where that has one seed "
+            "too or none matters, the noise of the images alone.",
+        ),
+    ],
+)
+def test_one_seed_beside_others_says_what_is_assumed(
+    tmp_path: Path, fixed: tuple[str, ...], said: str
+) -> None:
+    runs = RecipeRuns(tmp_path / "a").add("x", [900]).add("y", [940, 941])
+    if "z" in fixed:
+        runs.add("z", [800, 800])
+    comparison = compare([tmp_path])
+    rows = [replace(row, is_fixed=row.variant in fixed) for row in comparison.rows]
+    text = " ".join(conclusions(replace(comparison, rows=rows)))
+    assert f"One seed only: x. What another seed would change there is unknown; {said}" in text
+
+
 def test_one_seed_is_warned_of(tmp_path: Path) -> None:
     RecipeRuns(tmp_path / "a").add("x", [900]).add("y", [940])
     text = " ".join(conclusions(compare([tmp_path])))
@@ -407,7 +431,18 @@ def test_not_a_number_is_not_measured(tmp_path: Path) -> None:
     assert (row["latency_ms"], row["train_seconds"]["mean"]) == (None, None)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"recipe": "a", "variants": [{"name": "x"}]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"recipe": "a", "variants": [{"name": "x"}]}',
+        '{"recipe": "a", "variants": [{"name": "x", "seeds": [0], "config": []}]}',
+        '{"recipe": "a", "variants": [{"name": "x", "seeds": [0], "config": {"data": 1}}]}',
+    ],
+)
 def test_a_damaged_plan_leaves_the_other_recipes(tmp_path: Path, content: str) -> None:
     RecipeRuns(tmp_path / "a").add("x", [900])
     RecipeRuns(tmp_path / "b").add("x", [900])
