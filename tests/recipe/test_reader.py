@@ -437,6 +437,13 @@ def test_directory_is_safe_short_and_tells_apart(write: Write) -> None:
         pytest.param("model=3", "expected a table, found 3", id="section of the wrong type"),
         pytest.param("train.lr.x=3", "unknown key", id="too deep"),
         pytest.param("variants=[]", "only the file says which variants there are", id="variants"),
+        pytest.param("variants.mlp.name=b", "such as variants.mlp.train.epochs", id="name of a variant"),
+        pytest.param(
+            "variants.mlp.epochs=3", "did you mean 'variants.mlp.train.epochs'?", id="key of a variant"
+        ),
+        pytest.param(
+            "variants.mlp.title=x", "one of data, model, train, limits, match_params", id="title of one"
+        ),
         pytest.param("train.epochs=1000001", "at most 1,000,000", id="epochs without end"),
         pytest.param("data.batch_size=1000001", "at most 1,000,000", id="batch of everything"),
         pytest.param("title=3", "expected text in quotes, found 3", id="number as a title"),
