@@ -294,7 +294,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
         "leading": task.leading,
         **task.chosen(),
         "metrics": {},
-        "classes": list(loader.dataset.classes),
+        "classes": [str(name) for name in loader.dataset.classes],  # a plugin may have numbers
         # all that other images need to be shown to the model as these were
         "images": {
             "in_shape": list(loader.dataset.in_shape),

@@ -58,10 +58,10 @@ class PairedTest:
 def typical_variance(variants: "Sequence[Scores]") -> float | None:
     """The variance between seeds of the mean scores (num_seeds, N) of a variant, pooled over all variants.
 
-    None where fewer than three have several seeds: that is no more than the two of a pair know themselves.
+    None where fewer than two have several seeds: that is no more than a pair knows itself.
     """
     several = [scores for scores in variants if len(scores) > 1]
-    if len(several) < 3:
+    if len(several) < 2:
         return None
     freedom = sum(len(scores) - 1 for scores in several)
     return sum(_variance(scores.mean(axis=1)) * (len(scores) - 1) for scores in several) / freedom
@@ -235,7 +235,7 @@ def _sources(
         return None
     seeds = tuple(float(_variance(side.mean(axis=1))) for sides in models for side in sides or ())
     typical = [pair.typical for pair, sides in zip(pairs, models, strict=True) for _ in sides or ()]
-    expected = tuple(each for each in typical if each is not None)
+    expected = tuple(own if of is None else of for own, of in zip(seeds, typical, strict=True))
     images = []
     for differences, made_of in zip(per_image, of, strict=True):
         settled, added = _image_noise(differences).variance, 0.0
@@ -246,7 +246,7 @@ def _sources(
                 added += single
                 settled -= single / len(side)
         images.append((max(settled, 0.0), added, len(differences)))
-    return Noise(tuple(images), seeds, expected if len(expected) == len(seeds) else None)
+    return Noise(tuple(images), seeds, None if set(typical) <= {None} else expected)
 
 
 def _sides(pair: Scored) -> "list[Scores]":

@@ -60,7 +60,6 @@ class _Parser:
 
     def _advance(self) -> None:
         """Reads the next token into `kind` and `token`; at the end both are empty."""
-        self.last_end = self.at
         found = _TOKEN.match(self.text, self.at)
         if found is None:
             rest = self.text[self.at :]

@@ -89,8 +89,20 @@ def check_result(path: Path, result: Mapping[str, Any]) -> None:
             if not isinstance(result.get(name), kind | None):
                 raise _other_kind(path, said, name, result[name])
     classes = result.get("classes")
-    if classes is not None and not (isinstance(classes, list) and all(isinstance(c, str) for c in classes)):
+    if classes is not None and not (
+        isinstance(classes, list) and all(isinstance(name, str | int) for name in classes)
+    ):
         raise _other_kind(path, "a list of texts", "classes", classes)
+    splits = (result.get("images") or {}).get("splits") or {}
+    if not isinstance(splits, dict) or not all(isinstance(split, dict) for split in splits.values()):
+        raise _other_kind(path, "a table of tables", "images.splits", splits)
+    check_numbers(path, {"sittings": result.get("sittings")}, "")
+    device = result.get("device") or {}
+    counts = ("threads", "at_a_time", "seeds_in_one")
+    check_numbers(path, {name: device.get(name) for name in counts}, "device: ")
+    versions = result.get("versions") or {}
+    if not all(isinstance(version, str | None) for version in versions.values()):
+        raise _other_kind(path, "a table of texts", "versions", versions)
 
 
 def check_config(path: Path, config: object) -> None:

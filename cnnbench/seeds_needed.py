@@ -62,10 +62,10 @@ def power(difference: float, noise: Noise, num_seeds: float, num_tests: int = 1)
     parts = [(each / num_seeds, usual / num_seeds, num_seeds - 1) for each, usual in pairs]
     images = [(stays + added / num_seeds, num - 1) for stays, added, num in noise.images if num > 1]
     parts += [(variance, variance, freedom) for variance, freedom in images]
-    known = np.array([part for part in parts if part[0] > 0]).reshape(-1, 3, 1)
-    variances, expected, freedoms = known.swapaxes(0, 1)
-    if not variances.size:
+    if not any(variance for variance, _, _ in parts):
         return float(difference != 0)
+    known = np.array([part for part in parts if max(part[:2]) > 0]).reshape(-1, 3, 1)
+    variances, expected, freedoms = known.swapaxes(0, 1)
     estimates = variances * stats.chi2.ppf(_spread_out(len(variances)), freedoms) / freedoms
     freedom = estimates.sum(0) ** 2 / (estimates**2 / freedoms).sum(0)
     if noise.typical is not None:

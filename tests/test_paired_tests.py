@@ -162,10 +162,47 @@ def test_the_typical_variance_bounds_the_degrees_of_freedom() -> None:
     )
 
 
-def test_two_variants_know_no_typical_variance() -> None:
+@pytest.mark.parametrize("side", ["single", "fixed"])
+def test_a_lone_variance_is_bounded_by_the_typical_one(side: str) -> None:
+    """A single run is lent the variance of the other, a fixed one needs none; what is expected goes along."""
+    from scipy import stats
+
+    one = np.array([[0, 0, 0, 1, 0, 0, 0, 0]], dtype=bool)
+    several = np.array([[1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 1, 0, 0, 0]], dtype=bool)  # variance 1/128
+    share = 1 + 1 / 2 if side == "single" else 1 / 2
+    images = np.array([1, 1, 0.5, -0.5, 0.5, 0, 0, 0]).var(ddof=1) / 8
+    expected = (images + 0.1 * share) ** 2 / (images**2 / 7 + (0.1 * share) ** 2)
+    test = compare_predictions(several, one, fixed_b=side == "fixed", typical=0.1)
+    error = math.sqrt(images + share / 128)
+    assert test.p_value == pytest.approx(2 * stats.t.sf((7 / 16 - 1 / 8) / error, expected))
+
+
+def test_what_is_typical_of_one_pair_alone_is_kept() -> None:
+    test = compare_gains(Scored(A, B, typical=0.01), Scored(C, D), same_images=True)
+    assert test.noise is not None
+    assert test.noise.typical == (0.01, 0.01, 0.0, pytest.approx(1 / 32))
+
+
+def test_one_variant_of_several_seeds_tells_nothing_of_others() -> None:
     several = np.array([[True, False], [True, True]])
-    assert typical_variance([several, several, several[:1]]) is None
+    assert typical_variance([several, several[:1]]) is None
     assert typical_variance([]) is None
+
+
+@pytest.mark.parametrize("num_seeds", [(1, 2, 2), (1, 3, 3)], ids=str)
+def test_a_single_run_beside_others_is_seldom_told_apart(num_seeds: tuple[int, ...]) -> None:
+    """The others have the same noise, and one of them alone would seem certain too often: 19 and 10 %."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        of_images = rng.normal(0, 3, (3, 1, 300))
+        scores = [
+            images + rng.normal(0, 0.25, (num, 1)) for images, num in zip(of_images, num_seeds, strict=True)
+        ]
+        typical = typical_variance(scores)
+        pairs = combinations(scores, 2)
+        found.append(min(holm([compare_predictions(a, b, typical=typical).p_value for a, b in pairs])))
+    assert np.mean(np.array(found) <= 0.05) <= 0.075
 
 
 def test_one_seed_each_is_blind_to_the_noise_of_training() -> None:

@@ -171,6 +171,15 @@ def test_that_many_repetitions_find_it_among_many_variants(num_seeds: int) -> No
     assert np.mean(found) == pytest.approx(power(difference, noise, num_seeds, num_tests), abs=0.05)
 
 
+def test_seeds_that_tie_are_expected_to_scatter_as_others_do() -> None:
+    """No noise was seen of either side, but the degrees of freedom are bounded by what is typical."""
+    images = ((2e-5, 0.0, 5000),)
+    tied = power(0.03, Noise(images, (0.0, 0.0), (3e-5, 3e-5)), 2, 45)
+    # t with (5e-5)² / (4e-10 / 4999 + 2 (1.5e-5)²) = 5.55 degrees of freedom, critical at p = 0.05 / 45
+    assert tied == pytest.approx(0.70, abs=0.03)
+    assert power(0.03, Noise(images, (0.0, 0.0)), 2, 45) > 0.99
+
+
 def test_what_is_undecided_is_never_told_to_need_fewer_seeds() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):

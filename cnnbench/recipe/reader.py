@@ -227,20 +227,20 @@ class _Reader:
                 self.check.add(
                     (override.number,), "only the file says which variants there are; set variants.NAME.KEY"
                 )
-            elif variant is not None and key == "name":
-                self.check.add(
-                    (override.number,),
-                    f"only the file names a variant; set a key of it, such as variants.{variant}.train.epochs",
-                    on_key=True,
+            elif variant is not None and first == "name":
+                message = (
+                    f"only the file names a variant; set a key of it, such as variants.{variant}.train.lr"
                 )
+                self.check.add((override.number,), message, on_key=True)
             else:
                 known = [*_TABLES, "match_params"]
                 if variant is None:
                     known += ["title", "question", "analyses", "sweep", "variants"]
-                home = home_of(first)
-                near = f"{home}.{key}" if home else nearest(first, known)
-                near = f"variants.{variant}.{near}" if near and variant is not None else near
-                hint = "" if near else f"; expected {choices(known)}, such as train.epochs"
+                within_variant = "" if variant is None else f"variants.{variant}."
+                home, near = home_of(first), nearest(first, known)
+                if home or near:
+                    near = within_variant + (f"{home}.{key}" if home else ".".join([near or "", *parts]))
+                hint = "" if near else f"; expected {choices(known)}, such as {within_variant}train.epochs"
                 self.check.add(
                     (override.number,), f"unknown key {found(override.key)}{hint}", on_key=True, near=near
                 )

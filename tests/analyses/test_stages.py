@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from cnnbench.analyses.base import Figure, Stage, Subject, Table
+from cnnbench.analyses.stage_entries import Entry, paired_test
 from cnnbench.analyses.stages import Stages
-from cnnbench.paired_tests import compare_predictions
+from cnnbench.paired_tests import compare_predictions, typical_variance
 from cnnbench.runs import Run
-from cnnbench.statistics import holm
+from cnnbench.statistics import Estimate, holm
 
 MakeRun = Callable[..., Run]
 NUM = 200
@@ -199,3 +200,23 @@ def test_the_same_runs_in_two_stages_are_said_to_be(
     assert differences.caption.startswith("2 of 2 differences")
     assert "The same runs: last: as-before." in table.caption
     assert "for want of the same validation images" not in table.caption
+
+
+def test_all_entries_of_the_same_images_tell_of_the_noise_of_seeds() -> None:
+    def entry(variant: str, starts: list[int], images: bytes = b"0", sources: tuple[str, ...] = ()) -> Entry:
+        correct = np.stack([np.arange(NUM) >= start for start in starts])
+        estimate = Estimate(0.5, None, None, None, len(starts))
+        return Entry(
+            "s", variant, 0, "", False, True, None, None, estimate, None, None, ("d", images), correct, [], 0,
+            sources or (variant,),
+        )  # fmt: skip
+
+    a, b, wide = entry("a", [20, 21]), entry("b", [40, 41]), entry("wide", [20, 60])
+    twin, elsewhere = entry("twin", [20, 60], sources=("wide",)), entry("else", [0, 200], images=b"1")
+    assert a.correct is not None and b.correct is not None and wide.correct is not None  # noqa: PT018
+    typical = typical_variance([a.correct, b.correct, wide.correct])
+    expected = compare_predictions(a.correct, b.correct, typical=typical)
+    assert expected.p_value > 2 * compare_predictions(a.correct, b.correct).p_value
+    assert paired_test(a, b, [a, b, wide, twin, elsewhere]) == expected
+    assert paired_test(wide, twin, [a, b, wide, twin]) is None
+    assert paired_test(a, elsewhere, [a, elsewhere]) is None

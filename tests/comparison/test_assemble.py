@@ -21,7 +21,13 @@ from cnnbench.comparison.formats import legend, save, to_csv, to_json, to_markdo
 from cnnbench.comparison.quantities import KNOWN, written
 from cnnbench.comparison.sentences import conclusions
 from cnnbench.errors import CnnbenchError
-from cnnbench.paired_tests import compare_means
+from cnnbench.paired_tests import (
+    Scored,
+    compare_gains,
+    compare_means,
+    compare_predictions,
+    typical_variance,
+)
 
 NUM_TEST, NUM_VAL = 1000, 100
 CONFIG: dict[str, Any] = {
@@ -450,6 +456,36 @@ def test_a_damaged_plan_leaves_the_other_recipes(tmp_path: Path, content: str) -
     comparison = compare([tmp_path])
     assert [row.recipe for row in comparison.rows] == ["b"]
     assert str(tmp_path / "a" / "plan.json") in comparison.problems[0]
+
+
+def test_the_seeds_of_all_variants_tell_of_noise(tmp_path: Path) -> None:
+    """But not those of a fixed one, whose seeds are copies."""
+    fixed = {
+        **CONFIG,
+        "model": {"name": "timm/resnet50", "pretrained": True, "head": "own"},
+        "train": {"epochs": 0},
+    }
+    runs = RecipeRuns(tmp_path / "a").add("fixed", [500, 900], config=fixed)
+    runs.variants[0]["config"] = fixed
+    counts = {"x": [900, 901], "y": [930, 931], "z": [700, 760]}
+    for name, right in counts.items():
+        runs.add(name, right)
+    scores = {
+        name: np.stack([np.arange(NUM_TEST) >= NUM_TEST - count for count in right])
+        for name, right in counts.items()
+    }
+    typical = typical_variance(list(scores.values()))
+    alone = compare_predictions(scores["x"], scores["y"])
+    expected = compare_predictions(scores["x"], scores["y"], typical=typical)
+    assert expected.p_value > 2 * alone.p_value
+    tests = {(pair.a, pair.b): pair.test for pair in compare([tmp_path]).pairs}
+    assert tests["x", "y"].p_value == pytest.approx(expected.p_value)
+    plan = json.loads((tmp_path / "a" / "plan.json").read_text())
+    claim = {"text": "", "better": ["x"], "than": ["y"], "by_more_than": ["z", "x"]}
+    (tmp_path / "a" / "plan.json").write_text(json.dumps({**plan, "claims": [claim]}))
+    (gain,) = compare([tmp_path]).gains
+    pairs = (Scored(scores[a], scores[b], typical=typical) for a, b in (("x", "y"), ("z", "x")))
+    assert gain.test.p_value == pytest.approx(compare_gains(*pairs, same_images=True).p_value)
 
 
 def test_other_settings_than_the_plan(tmp_path: Path) -> None:

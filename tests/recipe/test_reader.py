@@ -418,7 +418,7 @@ def test_directory_is_safe_short_and_tells_apart(write: Write) -> None:
         pytest.param(
             "train.optimizer.momentun=1", "did you mean 'momentum'?", id="unknown option of a sub-table"
         ),
-        pytest.param("trian.epochs=1", "did you mean 'train'?", id="unknown section"),
+        pytest.param("trian.epochs=1", "did you mean 'train.epochs'?", id="unknown section"),
         pytest.param("epochs=1", "did you mean 'train.epochs'?", id="section forgotten"),
         pytest.param("variants.mpl.train.lr=1", "did you mean 'mlp'?", id="unknown variant"),
         pytest.param(
@@ -437,7 +437,8 @@ def test_directory_is_safe_short_and_tells_apart(write: Write) -> None:
         pytest.param("model=3", "expected a table, found 3", id="section of the wrong type"),
         pytest.param("train.lr.x=3", "unknown key", id="too deep"),
         pytest.param("variants=[]", "only the file says which variants there are", id="variants"),
-        pytest.param("variants.mlp.name=b", "such as variants.mlp.train.epochs", id="name of a variant"),
+        pytest.param("variants.mlp.trian.lr=3", "mean 'variants.mlp.train.lr'?", id="section of a variant"),
+        pytest.param("variants.mlp.name=b", "such as variants.mlp.train.lr", id="name of a variant"),
         pytest.param(
             "variants.mlp.epochs=3", "did you mean 'variants.mlp.train.epochs'?", id="key of a variant"
         ),
@@ -675,7 +676,7 @@ def with_name(name: str) -> str:
             "variants = [1]\n" + DATA, "1:13", "expected a table with a name", id="variant of number"
         ),
         pytest.param(
-            with_name('"mlp"') + "trian = 1\n", "6:1", "did you mean 'train'?", id="key of a variant"
+            with_name('"mlp"') + "trian = 1\n", "6:1", "did you mean 'train.epochs'?", id="key of a variant"
         ),
         pytest.param(
             DATA + '[[variants]]\nmodel = "mlp"\n',
