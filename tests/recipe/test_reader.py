@@ -676,7 +676,7 @@ def with_name(name: str) -> str:
             "variants = [1]\n" + DATA, "1:13", "expected a table with a name", id="variant of number"
         ),
         pytest.param(
-            with_name('"mlp"') + "trian = 1\n", "6:1", "did you mean 'train.epochs'?", id="key of a variant"
+            with_name('"mlp"') + "trian = 1\n", "6:1", "did you mean 'train'?", id="key of a variant"
         ),
         pytest.param(
             DATA + '[[variants]]\nmodel = "mlp"\n',
