@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnbench.expressions import ExpressionError
+from cnnbench.expressions import ExpressionError, Kind
 from cnnbench.parsing import MOST_CHARACTERS, MOST_LEVELS, parse
 
 
@@ -30,9 +30,9 @@ from cnnbench.parsing import MOST_CHARACTERS, MOST_LEVELS, parse
         ("a b < 1", "statement", (2, 3), "expected an operator or the end, found b"),
     ],
 )
-def test_mistakes_say_where(text: str, kind: str, where: tuple[int, int], said: str) -> None:
+def test_mistakes_say_where(text: str, kind: Kind, where: tuple[int, int], said: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        parse(text, kind)  # type: ignore[arg-type]
+        parse(text, kind)
     assert said in caught.value.message
     assert (caught.value.start, caught.value.end) == where
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Images = tuple[str, bytes] | None  # what says that validation images are the same ones
+
 LONGEST = 160  # characters of a configuration in the table
 # what makes one network of a family another one
 NETWORK = (
@@ -44,7 +46,7 @@ class Entry:
     val: Estimate
     train: float | None
     test: float | None  # of the last stage only, and not where that too is judged on validation
-    images: "tuple[str, bytes] | None"
+    images: Images
     correct: "NDArray[np.bool_] | None"
     rises: Sequence[float]
     num_overfit: int
@@ -175,20 +177,27 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def paired_test(one: Entry, other: Entry, entries: Sequence[Entry]) -> PairedTest | None:
+def typical_variances(entries: Sequence[Entry]) -> dict[Images, float | None]:
+    """The `typical_variance` of the entries that had the same validation images; twins count once."""
+    distinct: dict[Images, list[Entry]] = {}
+    for entry in entries:
+        alike = distinct.setdefault(entry.images, [])
+        if not any(are_twins(entry, each) for each in alike):
+            alike.append(entry)
+    return {
+        images: typical_variance([entry.correct for entry in alike if entry.correct is not None])
+        for images, alike in distinct.items()
+    }
+
+
+def paired_test(one: Entry, other: Entry, typical: Mapping[Images, float | None]) -> PairedTest | None:
     """The paired test of one - other; None where they had other validation images, or are the same runs.
 
-    Among `entries` are all that are compared: they tell how much seeds make of a difference typically.
+    `typical` are the `typical_variances` of all that are compared.
     """
     if one.correct is None or other.correct is None or one.images != other.images or are_twins(one, other):
         return None
-    distinct = {
-        (tuple(entry.sources), entry.correct.tobytes()): entry.correct
-        for entry in entries
-        if entry.correct is not None and entry.images == one.images
-    }
-    typical = typical_variance(list(distinct.values()))
-    return compare_predictions(one.correct, other.correct, typical=typical)
+    return compare_predictions(one.correct, other.correct, typical=typical[one.images])
 
 
 def are_twins(one: Entry, other: Entry) -> bool:

@@ -4,7 +4,7 @@ All of it is judged by validation; test accuracy is shown for the last recipe on
 and not where that recipe leaves test alone too.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from cnnbench.analyses import plots
 from cnnbench.analyses.base import Analysis, Cell, Figure, Subject, Table
 from cnnbench.analyses.rise import MIN_RISE
-from cnnbench.analyses.stage_entries import Entry, are_twins, entries_of, paired_test
+from cnnbench.analyses.stage_entries import (
+    Entry,
+    Images,
+    are_twins,
+    entries_of,
+    paired_test,
+    typical_variances,
+)
 from cnnbench.statistics import SIGNIFICANT, Estimate, holm, written_p
 
 if TYPE_CHECKING:
@@ -107,7 +114,7 @@ def _verdict(entries: Sequence[Entry]) -> str:
     """Which one is best, and which others cannot be told apart from it."""
     best = _best(entries)
     others = [entry for entry in entries if entry is not best]
-    p_values = _corrected(combinations(entries, 2), entries)
+    p_values = _corrected(combinations(entries, 2), typical_variances(entries))
     found = {entry.name: p_values.get(_key(best, entry)) for entry in others}
     tested = [name for name, p_value in found.items() if p_value is not None]
     tied = [name for name, p_value in found.items() if p_value is not None and p_value > SIGNIFICANT]
@@ -130,7 +137,9 @@ def _key(one: Entry, other: Entry) -> frozenset[int]:
     return frozenset((id(one), id(other)))
 
 
-def _corrected(pairs: Iterable[tuple[Entry, Entry]], entries: Sequence[Entry]) -> dict[frozenset[int], float]:
+def _corrected(
+    pairs: Iterable[tuple[Entry, Entry]], typical: Mapping[Images, float | None]
+) -> dict[frozenset[int], float]:
     """Corrected p-values (Holm) of the pairs of entries that can be tested.
 
     Where the best of several is held against the others, all pairs of them belong in it: the same figures
@@ -139,7 +148,7 @@ def _corrected(pairs: Iterable[tuple[Entry, Entry]], entries: Sequence[Entry]) -
     tests = {
         _key(one, other): test
         for one, other in pairs
-        if (test := paired_test(one, other, entries)) is not None
+        if (test := paired_test(one, other, typical)) is not None
     }
     return dict(zip(tests, holm([test.p_value for test in tests.values()]), strict=True))
 
@@ -189,9 +198,10 @@ def _differences(entries: Sequence[Entry]) -> Table:
     pairs += [("from stage to stage", after, before) for before, after in pairwise(carried)]
     if len(carried) > 2:
         pairs.append(("from first to last", carried[-1], carried[0]))
-    tests = [paired_test(one, other, entries) for _, one, other in pairs]
+    typical = typical_variances(entries)
+    tests = [paired_test(one, other, typical) for _, one, other in pairs]
     family += [(one, other) for kind, one, other in pairs if kind != "within a stage"]
-    p_values = _corrected(family, entries)
+    p_values = _corrected(family, typical)
     rows: list[list[Cell]] = []
     num_real = 0
     for (kind, one, other), test in zip(pairs, tests, strict=True):

@@ -78,13 +78,13 @@ def report(
     def subject_of(place: Path, stages: Sequence[Stage] = ()) -> Subject:
         try:
             of = read_json(place / "plan.json")
-            _, complete = (of["recipe"], of["title"]), complete_runs(place)
+            name, title, complete = of["recipe"], of["title"], complete_runs(place)
         except (DamagedError, LookupError, TypeError) as error:
             raise CnnbenchError(
                 f"{place / 'plan.json'} is damaged ({error}): run that recipe again, which keeps its runs"
             ) from error
         judged_on = of.get("judged_on", "test")
-        return Subject(of["recipe"], of["title"], complete, datasets, device, stages, judged_on)
+        return Subject(name, title, complete, datasets, device, stages, judged_on)
 
     stages = [Stage(subject_of(place), taken) for place, taken in stage_directories(directory).items()]
     subject = subject_of(directory, stages)

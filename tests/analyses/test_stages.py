@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cnnbench.analyses.base import Figure, Stage, Subject, Table
-from cnnbench.analyses.stage_entries import Entry, paired_test
+from cnnbench.analyses.stage_entries import Entry, paired_test, typical_variances
 from cnnbench.analyses.stages import Stages
 from cnnbench.paired_tests import compare_predictions, typical_variance
 from cnnbench.runs import Run
@@ -213,10 +213,12 @@ def test_all_entries_of_the_same_images_tell_of_the_noise_of_seeds() -> None:
 
     a, b, wide = entry("a", [20, 21]), entry("b", [40, 41]), entry("wide", [20, 60])
     twin, elsewhere = entry("twin", [20, 60], sources=("wide",)), entry("else", [0, 200], images=b"1")
-    assert a.correct is not None and b.correct is not None and wide.correct is not None  # noqa: PT018
-    typical = typical_variance([a.correct, b.correct, wide.correct])
-    expected = compare_predictions(a.correct, b.correct, typical=typical)
-    assert expected.p_value > 2 * compare_predictions(a.correct, b.correct).p_value
-    assert paired_test(a, b, [a, b, wide, twin, elsewhere]) == expected
-    assert paired_test(wide, twin, [a, b, wide, twin]) is None
-    assert paired_test(a, elsewhere, [a, elsewhere]) is None
+    one, other, noisy = (
+        np.stack([np.arange(NUM) >= at for at in of]) for of in ([20, 21], [40, 41], [20, 60])
+    )
+    expected = compare_predictions(one, other, typical=typical_variance([one, other, noisy]))
+    assert expected.p_value > 2 * compare_predictions(one, other).p_value
+    typical = typical_variances([a, b, wide, twin, elsewhere])
+    assert paired_test(a, b, typical) == expected
+    assert paired_test(wide, twin, typical) is None
+    assert paired_test(a, elsewhere, typical) is None
