@@ -26,7 +26,7 @@ app = typer.Typer(
     help="Fair, repeated, honest comparisons of image models: a TOML recipe asks, trained runs answer.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
 )
 for command in (recipe, report, compare, bench, predict, show):
     app.command()(command)

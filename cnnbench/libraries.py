@@ -27,15 +27,17 @@ def split_name(name: str) -> tuple[str, str, str | None] | None:
     return library, model, weights if dot else None
 
 
+def architectures(library: str) -> frozenset[str]:
+    """Every image classifier of a library without weights, as `vgg16`: found faster than `model_names`."""
+    return frozenset(name for path in _files(library) for name, _ in _DEFINITION.findall(_text(path)))
+
+
 @lru_cache(maxsize=4)
 def model_names(library: str) -> frozenset[str]:
     """Every image classifier of a library, as `timm/vgg16`, and as `timm/vgg16.tv_in1k` with its weights."""
-    init = source_path(library)
-    if init is None:
-        return frozenset()
     found: set[str] = set()
-    for path in sorted((init.parent / "models").glob("*.py")):
-        found |= _timm(path) if library == "timm" else _torchvision(path)
+    for path in _files(library):
+        found |= _timm(_text(path)) if library == "timm" else _torchvision(_text(path))
     return frozenset(f"{library}/{name}" for name in found)
 
 
@@ -54,14 +56,21 @@ def is_model(name: str) -> bool:
     return f"timm/{model}" in known and any(each.endswith(f".{weights}") for each in known)
 
 
-def _timm(path: Path) -> set[str]:
-    text = path.read_text(encoding="utf-8")
+def _files(library: str) -> list[Path]:
+    init = source_path(library)
+    return sorted((init.parent / "models").glob("*.py")) if init else []
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _timm(text: str) -> set[str]:
     models = {name for name, _ in _DEFINITION.findall(text)}
     return models | {name for name in _TIMM_WEIGHTS.findall(text) if name.partition(".")[0] in models}
 
 
-def _torchvision(path: Path) -> set[str]:
-    text = path.read_text(encoding="utf-8")
+def _torchvision(text: str) -> set[str]:
     weights = {name: _TORCHVISION_ENTRY.findall(body) for name, body in _TORCHVISION_WEIGHTS.findall(text)}
     found: set[str] = set()
     for model, parameters in _DEFINITION.findall(text):
@@ -79,7 +88,7 @@ def transforms() -> dict[str, str]:
     if init is None:
         return found
     for path in sorted((init.parent / "augmentations").glob("*/*.py")):
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
         exported = _EXPORTED.search(text)
         if path.name == "__init__.py" or "functional" in path.name or exported is None:
             continue

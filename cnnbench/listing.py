@@ -6,7 +6,7 @@ import tomli
 
 from cnnbench import catalog
 from cnnbench.files import natural_order
-from cnnbench.libraries import LIBRARIES, model_names, transforms
+from cnnbench.libraries import LIBRARIES, architectures, transforms
 from cnnbench.signatures import Option, signature
 
 KINDS = {
@@ -42,8 +42,8 @@ def units(kind: str, names: list[str], with_options: bool) -> list[list[str]]:
     if kind == "model":
         options = ["\n".join(map(written, signature(catalog.LIBRARY_MODEL)))] if with_options else []
         for library in LIBRARIES:
-            known = sum("." not in name for name in model_names(library))
-            text = f"any of the {known:,} image classifiers of {library}, with its own preprocessing"
+            count = len(architectures(library))
+            text = f"any of the {count:,} image classifiers of {library}, with its own preprocessing"
             rows.append([f"{library}/NAME", text, *options])
     return rows
 

@@ -70,11 +70,10 @@ class _Module:
             return None
         end = _NOT_INDENTED.search(self.text, start.end())
         try:
-            alone = ast.parse(self.text[start.start() : end.start() if end else None])
+            above = "\n" * self.text.count("\n", 0, start.start())  # so that its lines keep their numbers
+            return ast.parse(above + self.text[start.start() : end.start() if end else None])
         except (SyntaxError, ValueError):
             return None
-        above = self.text.count("\n", 0, start.start())
-        return ast.increment_lineno(alone, above)
 
     def constant(self, name: str) -> ast.expr | None:
         for node in self.tree.body:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cnnbench.libraries import is_model, model_names, split_name
+from cnnbench.libraries import architectures, is_model, model_names, split_name
 
 
 def test_torchvisions_classifiers() -> None:
@@ -15,6 +15,7 @@ def test_torchvisions_classifiers() -> None:
     models = list_models(module=torchvision.models)
     named = {f"{model}.{weights.name}" for model in models for weights in get_model_weights(model)}
     assert model_names("torchvision") == {f"torchvision/{name}" for name in (*models, *named)}
+    assert architectures("torchvision") == set(models)
 
 
 def test_timms_models_and_weights() -> None:
@@ -22,6 +23,7 @@ def test_timms_models_and_weights() -> None:
 
     known = model_names("timm")
     assert {name for name in known if "." not in name} == {f"timm/{name}" for name in timm.list_models()}
+    assert architectures("timm") == set(timm.list_models())
     assert [name for name in timm.list_pretrained() if not is_model(f"timm/{name}")] == []
 
 

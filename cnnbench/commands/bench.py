@@ -34,7 +34,7 @@ def bench(
 ) -> None:
     """Times training: images per second of data, model and whole loop, beside the loop of a notebook.
 
-    Example: `cnnbench bench recipes/3_2_blocks.toml --variant wide`
+    Example: cnnbench bench recipes/3_2_blocks.toml --variant wide
     """
     from cnnbench import views
     from cnnbench.bench import STANDARD, Speeds, formats, iterate_bench

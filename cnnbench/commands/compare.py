@@ -26,7 +26,7 @@ def compare(
 ) -> None:
     """Compares finished runs: means, 95 % intervals, and which variants cannot be told apart.
 
-    Example: `cnnbench compare 3_2_blocks --format json`
+    Example: cnnbench compare 3_2_blocks --format json
     """
     from cnnbench import views
     from cnnbench.comparison import compare as compare_runs

@@ -20,7 +20,7 @@ def data(
 ) -> None:
     """Downloads and verifies data sets; without a name, says which are there.
 
-    Example: `cnnbench data cifar10`
+    Example: cnnbench data cifar10
     """
     from cnnbench import catalog
     from cnnbench.data import data_root, download_dataset, survey_dataset

@@ -13,7 +13,7 @@ def list_(
 ) -> None:
     """Lists what a recipe can name, with options and defaults.
 
-    Example: `cnnbench list models`
+    Example: cnnbench list models
     """
     from cnnbench.listing import listing
 

@@ -33,7 +33,7 @@ def predict(
 ) -> None:
     """Applies a trained run to your own pictures: classes with probabilities, or masks as PNG files.
 
-    Example: `cnnbench predict runs/quickstart/cnn/seed0 photo.jpg --top 3`
+    Example: cnnbench predict runs/quickstart/cnn/seed0 photo.jpg --top 3
     """
     from cnnbench import prediction, views
 

@@ -61,7 +61,7 @@ def recipe(
 ) -> None:
     """Runs recipes: trains what is missing, then prints the comparison and writes the report.
 
-    Example: `cnnbench recipe recipes/3_2_blocks.toml --seeds 1`
+    Example: cnnbench recipe recipes/3_2_blocks.toml --seeds 1
     """
     from cnnbench.recipe import load_recipe
 

@@ -28,7 +28,7 @@ def report(
 ) -> None:
     """Writes the report of finished runs anew, and trains nothing.
 
-    Example: `cnnbench report recipes/1_1_mnist.toml --save docs/results`
+    Example: cnnbench report recipes/1_1_mnist.toml --save docs/results
     """
     from cnnbench.publish import publish
     from cnnbench.recipe import load_recipe

@@ -25,7 +25,7 @@ def show(
 ) -> None:
     """Shows the plan of a recipe without training: settings, sizes, every layer.
 
-    Example: `cnnbench show recipes/3_2_blocks.toml --only wide`
+    Example: cnnbench show recipes/3_2_blocks.toml --only wide
     """
     if schema:
         from cnnbench.recipe import recipe_schema
