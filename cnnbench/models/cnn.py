@@ -116,7 +116,7 @@ class CNN(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.stages(inputs)
-        features = features.mean(dim=(2, 3)) if self.global_pool else features.flatten(1)
+        features = features.mean(dim=(2, 3)) if self.global_pool else layers.flatten(features)
         logits: Tensor = self.head(features)
         return logits
 

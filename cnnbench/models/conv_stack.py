@@ -79,7 +79,7 @@ class ConvStack(nn.Module):
         for number in range(1, self.num_layers + 1):
             inputs = getattr(self, f"layer{number}")(inputs)
             inputs = getattr(self, f"activation{number}")(inputs)
-        logits: Tensor = self.head(self.features(inputs).flatten(1))
+        logits: Tensor = self.head(layers.flatten(self.features(inputs)))
         return logits
 
 

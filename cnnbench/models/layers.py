@@ -125,3 +125,19 @@ class GlobalHead(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.linear(inputs.mean(dim=(2, 3)))
         return logits
+
+
+def flatten(features: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C H W).
+
+    On a CPU the gradient comes back in channels_last if the features are: in the order of the flat ones, the
+    layers before would take a slower way (two convolutions on MNIST: 18.7 instead of 17.7 ms a step).
+    """
+    in_channels_last = features.stride(1) == 1  # vmap does not tell whether memory is contiguous
+    if in_channels_last and features.requires_grad and features.device.type == "cpu":
+        features.register_hook(_in_channels_last)  # type: ignore[no-untyped-call]
+    return features.flatten(1)
+
+
+def _in_channels_last(gradient: Tensor) -> Tensor:
+    return gradient.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)

@@ -162,3 +162,17 @@ def test_groups_too_small_to_normalize(shape: tuple[int, ...], said: str) -> Non
         layers.norm("group", shape[1])(torch.rand(shape))
     with pytest.raises(CnnbenchError, match=r"2 values.*a vector"):
         layers.norm("group", 2, dimensions=0)(torch.rand(4, 2))
+
+
+def test_flatten_gives_its_gradient_back_in_the_order_of_the_features() -> None:
+    features = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found: list[Tensor] = []
+    before = features * 1
+    before.register_hook(found.append)
+    flat = layers.flatten(before * 1)
+    weights = torch.randn(2, 60)
+    (flat * weights).sum().backward()
+    assert flat.tolist() == features.flatten(1).tolist()
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert features.grad is not None
+    assert features.grad.tolist() == weights.view(2, 3, 4, 5).tolist()
