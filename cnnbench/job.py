@@ -169,6 +169,7 @@ def conditions_of(precision: Precision, device: torch.device, dataset: Dataset) 
         "precision": precision.name,
         "torch": version("torch"),
         "images": dataset.digest(),
+        "pixels": dataset.pixels,
     }
 
 
@@ -182,8 +183,11 @@ def resume(
     """
     found, problems = run.load_state()
     saved = found
-    if saved is not None and saved.get("conditions") != conditions:
-        changed = ", ".join(differences(saved.get("conditions") or {}, conditions))
+    before = (saved or {}).get("conditions") or {}
+    if saved is not None and not before.keys() >= {"pixels"}:  # begun by a version that did not know them
+        conditions = {key: value for key, value in conditions.items() if key != "pixels"}
+    if saved is not None and before != conditions:
+        changed = ", ".join(differences(before, conditions))
         problems.append(f"it was begun under other conditions ({changed})")
         saved = None
     if saved is not None and not (saved.keys() >= {"threads", "at_a_time"} and take(state, saved)):
@@ -302,6 +306,7 @@ def describe(begun: Begun, precision: Precision, task: Task, share: Share) -> di
             "std": list(loader.dataset.std),
             "splits": {name: split.described() for name, split in loader.dataset.splits().items()},
             "digest": loader.dataset.digest(),
+            "pixels": loader.dataset.pixels,
         },
         "num_params": summary.num_params,
         "macs": summary.macs,

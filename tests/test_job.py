@@ -292,7 +292,7 @@ def test_a_run_begun_in_another_precision_starts_anew(run: Run, dataset: Dataset
     assert [row["epoch"] for row in run.history()] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("part", ["rows", "targets"])
+@pytest.mark.parametrize("part", ["rows", "targets", "pixels"])
 def test_a_run_begun_on_other_splits_starts_anew(run: Run, dataset: Dataset, part: str) -> None:
     """Else images it was trained on could stand in test now."""
     until_epoch(train_run(run, run_config(), dataset, CPU), 1)
@@ -303,12 +303,26 @@ def test_a_run_begun_on_other_splits_starts_anew(run: Run, dataset: Dataset, par
         changed = replace(
             dataset, train=replace(dataset.train, rows=train), val=replace(dataset.val, rows=val)
         )
-    else:
+    elif part == "targets":
         changed = replace(dataset, test=replace(dataset.test, targets=dataset.test.targets.flip(0)))
+    else:
+        images = dataset.test.images.clone()
+        images[-1, 0, 0, 0] ^= 1
+        changed = replace(dataset, test=replace(dataset.test, images=images))
     events = list(train_run(run, run_config(), changed, CPU))
     (damaged,) = [event for event in events if isinstance(event, Damaged)]
-    assert "it was begun under other conditions (images " in damaged.message
+    assert f"other conditions ({'pixels' if part == 'pixels' else 'images'} " in damaged.message
     assert not any(isinstance(event, Resumed) for event in events)
+
+
+def test_a_run_begun_before_pixels_were_known_goes_on(run: Run, dataset: Dataset) -> None:
+    until_epoch(train_run(run, run_config(), dataset, CPU), 1)
+    saved, _ = run.load_state()
+    assert saved is not None
+    assert saved["conditions"].pop("pixels") == dataset.pixels
+    run.save_state(saved)
+    events = list(train_run(run, run_config(), dataset, CPU))
+    assert [event.epoch for event in events if isinstance(event, Resumed)] == [1]
 
 
 def test_figures_are_of_the_weights_on_disk(

@@ -1,6 +1,6 @@
 """Refuses before training what would end a recipe hours later."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,14 @@ from cnnbench.recipe.blame import of_analysis, of_variant
 from cnnbench.running.events import Skipped
 from cnnbench.running.reporting import make_analyses
 from cnnbench.runs import Run, encoder_weights
+from cnnbench.settings import choice_of_images
 
 if TYPE_CHECKING:
     import torch
 
     from cnnbench.data.datasets import Datasets
-    from cnnbench.recipe.config import Recipe
+    from cnnbench.recipe.config import Recipe, RunConfig
+    from cnnbench.running.work import Order
 
 
 def check_models(recipe: "Recipe", root: Path, runs_dir: Path) -> None:
@@ -76,6 +78,29 @@ def check_analyses(recipe: "Recipe", datasets: "Datasets") -> None:
         if analysis.needs_check:
             with of_analysis(recipe, number):
                 analysis.check(untrained())
+
+
+def check_images(orders: "Sequence[Order]", datasets: "Datasets") -> None:
+    """Raises CnnbenchError where runs to come would have other images than the finished ones beside them."""
+    finished: dict[str, list[Run]] = {}
+    to_come: dict[str, RunConfig] = {}
+    for order in orders:
+        choice = choice_of_images(order.config.model_dump(mode="json"))
+        if order.decide().action == "reuse":
+            finished.setdefault(choice, []).append(order.run)
+        else:
+            to_come.setdefault(choice, order.config)
+    for choice, config in to_come.items():
+        for run in finished.get(choice, []):
+            dataset = datasets.load(config.data)
+            now = {"digest": dataset.digest(), "pixels": dataset.pixels}
+            then = (run.result() or {}).get("images") or {}
+            if any(then.get(key, value) != value for key, value in now.items()):  # runs of old know less
+                raise CnnbenchError(
+                    f"the images of {config.data.name!r} are not those that {run.path} was trained with: "
+                    "files have changed since, or are read by another version of Pillow, and what is trained "
+                    "now could not be compared with it; put them back, or train all anew with --fresh"
+                )
 
 
 def without_weights(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from cnnbench.errors import CnnbenchError
 from cnnbench.running.events import Event, Failed, Notice, Reported
 from cnnbench.running.plans import another_recipe, write_plan
-from cnnbench.running.preflight import check_analyses, check_models, try_out, without_weights
+from cnnbench.running.preflight import (
+    check_analyses,
+    check_images,
+    check_models,
+    try_out,
+    without_weights,
+)
 from cnnbench.running.reporting import report
 from cnnbench.running.twins import take_over
 from cnnbench.running.work import Order, carry_out, carry_out_together
@@ -93,6 +99,7 @@ def iterate_recipe(
         for index, config in enumerate(configs, start=1)
     ]
     yield from take_over(orders, recipe, runs_dir)
+    check_images(orders, datasets)
     failures: list[Failed] = []
     at_work = (
         carry_out_by_variant(orders, datasets, target, if_faster=parallel_seeds == "auto")

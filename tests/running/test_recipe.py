@@ -623,3 +623,66 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     )
     notices = [event.text for event in events if isinstance(event, Notice)]
     assert notices == ["lunar: left out because images/render/render0003.png has no mask"]
+
+
+def save_pictures(root: Path) -> Path:
+    """A data set `folder` of two classes with eight pictures for training and two for test each."""
+    from PIL import Image
+
+    for part, count in (("train", 8), ("test", 2)):
+        for number in range(count):
+            for shade, name in enumerate(("dark", "light")):
+                path = root / f"pictures/{part}/{name}/{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (200 * shade + number,) * 3).save(path)
+    return root / "pictures"
+
+
+PICTURES = (
+    'analyses = []\n[data]\nname = "folder"\npath = "pictures"\nimage_size = 8\nval_fraction = 0.25\n'
+    '[model]\nname = "mlp"\nwidths = [2]\n[train]\nepochs = 1\nseeds = [0]\n[[variants]]\nname = "a"\n'
+)
+
+
+@pytest.mark.parametrize("change", ["train", "test", "label"])
+def test_images_that_have_changed_end_a_recipe_before_training(tmp_path: Path, change: str) -> None:
+    from PIL import Image
+
+    pictures = save_pictures(tmp_path)
+    path = recipe_of(tmp_path, PICTURES)
+
+    def go(seeds: int, fresh: bool = False) -> list[Event]:
+        path.write_text(PICTURES.replace("[0]", str(list(range(seeds)))))
+        recipe = load_recipe(path)
+        return list(
+            iterate_recipe(recipe, runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu", fresh=fresh)
+        )
+
+    assert started(go(seeds=1)) == ["a seed 0"]
+    before = (tmp_path / "runs/trial/a/seed0/result.json").read_bytes()
+    if change == "label":
+        (pictures / "test/dark/0.png").rename(pictures / "test/light/8.png")
+    else:
+        Image.new("RGB", (8, 8), (7, 8, 9)).save(pictures / change / "dark/0.png")
+    assert reused(go(seeds=1)) == ["a seed 0"], "nothing is trained, so nothing is mixed"
+    with pytest.raises(CnnbenchError, match=r"the images of 'folder' are not those that .*a/seed0 was"):
+        go(seeds=2)
+    assert not (tmp_path / "runs/trial/a/seed1").exists()
+    assert (tmp_path / "runs/trial/a/seed0/result.json").read_bytes() == before
+    assert started(go(seeds=2, fresh=True)) == ["a seed 0", "a seed 1"]
+
+
+def test_a_run_of_old_that_knows_no_pixels_is_no_obstacle(tmp_path: Path) -> None:
+    import json
+
+    save_pictures(tmp_path)
+    recipe = recipe_of(tmp_path, PICTURES)
+    run_recipe(load_recipe(recipe), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+    path = tmp_path / "runs/trial/a/seed0/result.json"
+    result = json.loads(path.read_text())
+    assert {"digest", "pixels"} <= result["images"].keys()
+    del result["images"]["pixels"]
+    path.write_text(json.dumps(result))
+    recipe.write_text(PICTURES.replace("[0]", "[0, 1]"))
+    outcome = run_recipe(load_recipe(recipe), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+    assert outcome.failures == []
