@@ -184,7 +184,7 @@ def resume(
     found, problems = run.load_state()
     saved = found
     before = (saved or {}).get("conditions") or {}
-    if saved is not None and not before.keys() >= {"pixels"}:  # begun by a version that did not know them
+    if "pixels" not in before:  # begun by a version that did not know them
         conditions = {key: value for key, value in conditions.items() if key != "pixels"}
     if saved is not None and before != conditions:
         changed = ", ".join(differences(before, conditions))

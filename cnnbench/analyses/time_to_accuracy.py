@@ -20,7 +20,8 @@ from cnnbench.runs import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MplFigure
 
-ROOM = 25  # points below the lowest goal that are in view; what is lower passes in the first seconds
+# Points below the lowest goal that are in view, or below where a run ends: what is lower passes in seconds.
+ROOM, ROOM_BELOW_AN_END = 25, 5
 TIMES_NOTE = "Times compare only between runs on the same, otherwise idle, machine."
 
 
@@ -187,7 +188,8 @@ def _draw(
     plots.label_axes(axes, "seconds since the start of the run", f"validation {word} (%)")
     axes.set_xlim(left=0)
     values = [100 * each for courses in known.values() for course in courses for each in course.accuracies]
-    low = max(min(values), 100 * min(goals) - ROOM)
+    lowest_end = min(100 * course.accuracies[-1] for courses in known.values() for course in courses)
+    low = max(min(values), min(100 * min(goals) - ROOM, lowest_end - ROOM_BELOW_AN_END))
     axes.set_ylim(low, max(*values, 100 * max(goals)) + 0.05 * ROOM)
     plots.label_ends(axes, ends)
     return figure

@@ -90,10 +90,11 @@ def check_images(orders: "Sequence[Order]", datasets: "Datasets") -> None:
             finished.setdefault(choice, []).append(order.run)
         else:
             to_come.setdefault(choice, order.config)
-    for choice, config in to_come.items():
-        for run in finished.get(choice, []):
-            dataset = datasets.load(config.data)
-            now = {"digest": dataset.digest(), "pixels": dataset.pixels}
+    for choice in to_come.keys() & finished.keys():
+        config = to_come[choice]
+        dataset = datasets.load(config.data)
+        now = {"digest": dataset.digest(), "pixels": dataset.pixels}
+        for run in finished[choice]:
             then = (run.result() or {}).get("images") or {}
             if any(then.get(key, value) != value for key, value in now.items()):  # runs of old know less
                 raise CnnbenchError(

@@ -94,3 +94,20 @@ def test_runs_of_which_not_all_is_known_are_named(make_run: MakeRun, subject_fro
     assert "Not all seconds are known of b (interrupted, or of an older version)." in figure.caption
     assert isinstance(goals, Table)
     assert [row[0] for row in goals.rows] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "lowest"),
+    [
+        pytest.param([[0.1, 0.12, 0.16], [0.1, 0.2, 0.26]], 11.0, id="far below the goal"),
+        pytest.param([[0.1, 0.85, 0.95], [0.1, 0.9, 0.91]], 65.0, id="at the goal"),
+        pytest.param([[0.1, 0.12, 0.12], [0.1, 0.9, 0.91]], 10.0, id="one that learns next to nothing"),
+    ],
+)
+def test_where_runs_end_is_in_view(
+    make_run: MakeRun, subject_from: SubjectFrom, accuracies: list[list[float]], lowest: float
+) -> None:
+    runs = [make_run(name, 0, values) for name, values in zip("ab", accuracies, strict=True)]
+    figure, *_ = TimeToAccuracy(goals=[0.9]).analyse(subject_from(runs))
+    assert isinstance(figure, Figure)
+    assert figure.figure.axes[0].get_ylim()[0] == pytest.approx(lowest)
