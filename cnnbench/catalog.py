@@ -15,6 +15,7 @@ from cnnbench.errors import CnnbenchError
 from cnnbench.signatures import (
     Option,
     assigns,
+    before_star,
     docstring,
     find_definition,
     is_file_target,
@@ -26,6 +27,7 @@ from cnnbench.signatures import (
 
 __all__ = [
     "Option",
+    "before_star",
     "describe",
     "has_stages",
     "is_foreign",
@@ -175,8 +177,8 @@ def has_stages(name: str, plugins: tuple[str, ...] | list[str] = ()) -> bool:
 
 
 def describe(target: str) -> str:
-    """The first line of the target's docstring."""
-    return docstring(target)
+    """The first line of the target's docstring, as plain text."""
+    return docstring(target).replace("`", "")
 
 
 def resolve(target: str) -> Any:

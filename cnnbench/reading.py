@@ -29,9 +29,17 @@ class DamagedError(Exception):
 def read_rows(path: Path) -> list[Row]:
     """The objects in a file of JSON lines; raises DamagedError where there are none."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
         raise DamagedError(f"{path}: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DamagedError(f"{path}: line {number}, column {error.colno}: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # more digits or brackets than are read
+            raise DamagedError(f"{path}: line {number}: {error}") from error
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DamagedError(f"{path}: expected a JSON object in each line")
     return rows

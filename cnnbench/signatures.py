@@ -159,6 +159,11 @@ def find_definition(target: str) -> tuple[_Module, _Definition]:
     origin = module.imported_from(name)
     if origin is None:
         raise CnnbenchError(f"{module.path} defines no class or function named {name!r}")
+    if is_file_target(target) and source_path(origin[0]) is None:
+        raise CnnbenchError(
+            f"{module.path}: {name} is imported from {origin[0]!r}, which is no installed module; a file "
+            "beside a plugin cannot be imported: name it in plugins, too, with a table of its own"
+        )
     return find_definition(":".join(origin))
 
 
@@ -181,6 +186,17 @@ def signature(target: str) -> list[Option]:
     else:
         function = node
     return list(_parameters(module, function, foreign))
+
+
+def before_star(target: str) -> list[str]:
+    """The parameters of a class or function that are no options since they may be given by position."""
+    module, node = find_definition(target)
+    if isinstance(node, ast.ClassDef):
+        found = _constructor(module, node)
+        if found is None:
+            return []
+        node = found[1]
+    return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args) if argument.arg != "self"]
 
 
 def assigns(target: str, attribute: str) -> bool:

@@ -188,6 +188,16 @@ def test_wrong_plugin(tmp_path: Path, text: str, said: str) -> None:
         catalog.plugin_table(str(path))
 
 
+def test_a_plugin_that_imports_a_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("class A: ...\n")
+    path = tmp_path / "plugin.py"
+    path.write_text("from beside import A\nMODELS = {'a': A}\n")
+    with pytest.raises(
+        CnnbenchError, match=r"plugin.py: A is imported from 'beside', which is no installed mod"
+    ):
+        catalog.plugin_table(str(path))
+
+
 def test_resolve_imports_a_file_once(tmp_path: Path) -> None:
     path = tmp_path / "fine.py"
     path.write_text("class A: ...\nclass B: ...\n")

@@ -1,5 +1,6 @@
 """The commands as a user meets them: exit codes, what goes to stdout, messages, help."""
 
+import codecs
 import csv
 import fcntl
 import io
@@ -388,13 +389,32 @@ def test_mistakes_of_compare(
 
 
 def test_problems_are_told_beside_json(trained: Trained, cnnbench: Command, tmp_path: Path) -> None:
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "plan.json").write_text("{")
+    folder, _ = trained
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "plan.json").write_text("{")
     for form in ("json", "csv"):
-        done = cnnbench("compare", "--runs", tmp_path, "--format", form)
+        done = cnnbench("compare", "--runs", tmp_path / "runs", "--format", form)
         assert done.code == 0
         assert "plan.json" in done.err
         assert "plan.json" not in done.out
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "markdown"])
+def test_nothing_but_problems_is_no_comparison(form: str, cnnbench: Command, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "plan.json").write_text('{"x"')
+    done = cnnbench("compare", "broken", "--runs", tmp_path, "--format", form)
+    assert_one_message(done)
+    assert "there is nothing to compare: broken: " in done.err
+
+
+def test_what_an_encoding_lacks_is_written_with_other_signs() -> None:
+    from cnnbench.cli import in_ascii
+
+    codecs.register_error("of_a_test", in_ascii)
+    assert "★ 91.2 ± 0.3, ≈ 3×3 – 日".encode("ascii", "of_a_test") == b"* 91.2 +- 0.3, ~ 3x3 - ?"
+    assert "91.2 ± 0.3 ★".encode("latin-1", "of_a_test") == b"91.2 \xb1 0.3 *"
 
 
 def test_runs_that_would_be_in_a_file(cnnbench: Command, tmp_path: Path) -> None:

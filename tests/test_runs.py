@@ -252,8 +252,8 @@ def test_best_weights_are_plain_safetensors(finished: Run) -> None:
 @pytest.mark.parametrize(
     ("last", "what"),
     [
-        ('{"epoch": 2, "tr', "Unterminated string"),
-        ("\0\0\0\0", "Expecting value"),
+        ('{"epoch": 2, "tr', "line 3, column 14: Unterminated string"),
+        ("\0\0\0\0", "line 3, column 1: Expecting value"),
         ("3\n", "a JSON object in each line"),
         ('{"epoch": 2, "lr": "0.1"}\n', "line 3: expected a number for 'lr', found \"0.1\""),
         ('{"epoch": 2, "val_accuracy": true}\n', "line 3: expected a number for 'val_accuracy', found true"),

@@ -7,6 +7,7 @@ import typer
 
 from cnnbench import console
 from cnnbench.arguments import CompareFormat, RunsDir
+from cnnbench.errors import CnnbenchError
 
 
 def compare(
@@ -33,6 +34,8 @@ def compare(
     from cnnbench.comparison import formats
 
     comparison = compare_runs(paths or (), runs_dir=runs, metric=metric)
+    if not comparison.rows:
+        raise CnnbenchError(f"there is nothing to compare: {'; '.join(comparison.all_problems())}")
     if save is not None:
         formats.save(comparison, save)
         console.say(f"saved: {save}")

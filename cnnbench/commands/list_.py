@@ -9,7 +9,9 @@ from cnnbench.arguments import Kind
 
 
 def list_(
-    kind: Annotated[Kind | None, typer.Argument(help="What to list; else an overview of everything.")] = None,
+    kind: Annotated[
+        Kind | None, typer.Argument(metavar="KIND", help="What to list; else an overview of everything.")
+    ] = None,
 ) -> None:
     """Lists what a recipe can name, with options and defaults.
 

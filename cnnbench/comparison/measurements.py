@@ -215,6 +215,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
         )
         return
     values = _finite({**result, **result["metrics"]})
+    values.pop("sittings", None)  # says how a run went, and nothing of its variant
     variant.size |= {key: values[key] for key in ("num_params", "macs") if key in values}
     if result["status"] == "diverged":
         message = f": {result['message']}" if result.get("message") else ""

@@ -17,7 +17,7 @@ def describe(root: Path) -> Format:
 
 
 def load(root: Path) -> Source:
-    """Images (1, 8, 8), 0..16 spread over 0..255; a fixed stratified fifth is test. `root` is not used."""
+    """Images (1, 8, 8), 0..16 spread over 0..255; a fixed stratified fifth is test."""
     from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)

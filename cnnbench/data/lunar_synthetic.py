@@ -29,7 +29,7 @@ def describe(root: Path, *, size: ImageSize = 128, **_: object) -> Format:
 def load(
     root: Path, *, num_images: Count = 240, size: ImageSize = 128, terrain_seed: NonNegativeInt = 0
 ) -> Source:
-    """`num_images` training scenes and a quarter as many for test; `root` is not used."""
+    """`num_images` training scenes and a quarter as many for test."""
     num_test = max(1, num_images // 4)
     check_fits(
         2 * 4 * (num_images + num_test) * size**2,  # one by one, and together

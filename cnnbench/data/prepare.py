@@ -89,13 +89,13 @@ def _prepare_masks(source: Source, config: "DataConfig") -> Dataset:
 def _classes_without_training(classes: Sequence[str], train: Split, config: "DataConfig") -> list[str]:
     """A sentence where a class has no image that is trained on, and so will never be found."""
     seen = set(train.all_targets().tolist())
-    absent = [str(name) for number, name in enumerate(classes) if number not in seen]
+    absent = [repr(str(name)) for number, name in enumerate(classes) if number not in seen]
     if not absent:
         return []
     less = "" if config.limit is None else ", raise data.limit"
     cut = "val_fraction" if config.val_size is None else "val_size"
-    return [f"{config.name}: no training image is left of {listed(absent)} (of {len(classes)} classes), "
-            f"which cannot be learned: take more images{less} or lower data.{cut}"]  # fmt: skip
+    return [f"{config.name}: no training image is left of class {listed(absent)} (of {len(classes)} classes),"
+            f" which cannot be learned: take more images{less} or lower data.{cut}"]  # fmt: skip
 
 
 def _masks_of_one_class(classes: Sequence[str], where: str, split: Split, config: "DataConfig") -> str | None:

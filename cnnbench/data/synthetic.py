@@ -36,7 +36,7 @@ def load(
     noise: NonNegative = 0.5,
     pattern_seed: NonNegativeInt = 0,
 ) -> Source:
-    """`num_images` training images and a quarter as many for test, classes in turn; `root` is not used."""
+    """`num_images` training images and a quarter as many for test, classes in turn."""
     generator = torch.Generator().manual_seed(pattern_seed)
     cells = torch.randn(num_classes, channels, _CELLS, _CELLS, generator=generator)
     patterns = F.interpolate(cells, size=(height, width), mode="bilinear", align_corners=False)

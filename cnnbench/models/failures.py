@@ -29,8 +29,37 @@ def naming_failures(
         elif not is_file_target(target):
             raise
         size = "×".join(map(str, in_shape))
-        reason = ": ".join(filter(None, (type(error).__name__, str(error).partition("\n")[0])))
-        file = split_target(target)[0]
-        lines = [each.lineno for each in extract_tb(error.__traceback__) if each.filename == file]
-        where = f" (line {lines[-1]})" if lines else ""
-        raise CnnbenchError(f"{target} fails on an image of {size}: {reason}{where}") from error
+        found = _last_line(error, (split_target(target)[0],))
+        where = f" (line {found[1]})" if found else ""
+        raise CnnbenchError(f"{target} fails on an image of {size}: {_reason(error)}{where}") from error
+
+
+class PluginError(CnnbenchError):
+    """A user's own code fails in a run."""
+
+
+@contextmanager
+def naming_plugins(plugins: Sequence[str]) -> Iterator[None]:
+    """Turns an exception that comes out of a plugin's code into a PluginError with file and line."""
+    try:
+        yield
+    except CnnbenchError:
+        raise
+    except Exception as error:
+        found = _last_line(error, plugins)
+        if found is None:
+            raise
+        file, line = found
+        raise PluginError(f"{file}:{line} fails in training: {_reason(error)}") from error
+
+
+def _last_line(error: Exception, files: Sequence[str]) -> tuple[str, int | None] | None:
+    """Where in these files an exception came by last; None where it did not."""
+    lines = [
+        (each.filename, each.lineno) for each in extract_tb(error.__traceback__) if each.filename in files
+    ]
+    return lines[-1] if lines else None
+
+
+def _reason(error: Exception) -> str:
+    return ": ".join(filter(None, (type(error).__name__, str(error).partition("\n")[0])))

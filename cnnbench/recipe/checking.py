@@ -30,6 +30,7 @@ from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.option_models import options_model
 from cnnbench.recipe.overrides import Override
 from cnnbench.recipe.toml_positions import Path, TomlPositions
+from cnnbench.signatures import is_file_target
 
 
 class TrainSection(TrainConfig):
@@ -188,6 +189,13 @@ class Checker:
         for key in sorted(misplaced):
             where = _of_key(layer.origin((*path, key)))
             self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
+            del given[key]
+        fixed = (
+            set(catalog.before_star(target)) - {"in_shape", "num_classes"} if is_file_target(target) else ()
+        )
+        for key in sorted(given.keys() & fixed):
+            where = _of_key(layer.origin((*path, key)))
+            self.add(where, f"{key} of {name} is no option: only what stands after a * is", on_key=True)
             del given[key]
         also = ("init",) if takes_init(kind, target) else ()
         checked = self.fields(model, given, layer, path, what, partial, also)

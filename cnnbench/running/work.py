@@ -36,6 +36,7 @@ def carry_out(
 ) -> Iterator[Event]:
     """Does what the run needs, while so many are in work; the last event is Finished or Failed."""
     from cnnbench.job import OutOfMemoryError, train_run
+    from cnnbench.models.failures import PluginError, naming_plugins
 
     run, config = order.run, order.config
     try:
@@ -50,10 +51,11 @@ def carry_out(
             events = train_run(
                 run, config, dataset, device, at_a_time=at_a_time, load_seconds=datasets.load_seconds
             )
-            for event in events:
-                yield Working(run, event)
+            with naming_plugins(config.plugins):
+                for event in events:
+                    yield Working(run, event)
             yield Finished(run, run.result() or {}, reused=False)
-    except (BusyError, OutOfMemoryError) as error:
+    except (BusyError, OutOfMemoryError, PluginError) as error:
         yield Failed(run, str(error))
 
 
@@ -85,6 +87,7 @@ def carry_out_together(
 def _train_together(orders: Sequence[Order], datasets: "Datasets", device: "torch.device") -> Iterator[Event]:
     from cnnbench.job import OutOfMemoryError
     from cnnbench.joint_job import train_runs
+    from cnnbench.models.failures import PluginError, naming_plugins
 
     with ExitStack() as locks:
         asked: list[Order] = []
@@ -107,12 +110,13 @@ def _train_together(orders: Sequence[Order], datasets: "Datasets", device: "torc
         dataset = datasets.load(asked[0].config.data)
         runs = [(order.run, order.config) for order in asked]
         try:
-            for run, event in train_runs(runs, dataset, device, load_seconds=datasets.load_seconds):
-                if event is None:
-                    yield Finished(run, run.result() or {}, reused=False)
-                else:
-                    yield Working(run, event)
-        except OutOfMemoryError as error:
+            with naming_plugins(asked[0].config.plugins):
+                for run, event in train_runs(runs, dataset, device, load_seconds=datasets.load_seconds):
+                    if event is None:
+                        yield Finished(run, run.result() or {}, reused=False)
+                    else:
+                        yield Working(run, event)
+        except (OutOfMemoryError, PluginError) as error:
             yield from (Failed(run, str(error)) for run, _ in runs if run.result() is None)
 
 

@@ -842,6 +842,9 @@ def test_plugin(write: Write, tmp_path: Path) -> None:
     assert "did you mean 'mine'?" in message
     (message,) = messages(write(text.replace("= 4", "= 0")))
     assert "a whole number of at least 1, found 0" in message
+    write(PLUGIN.replace("num_classes, *, width", "num_classes, width"), "my.py")
+    (message,) = messages(write(text))
+    assert "width of mine is no option: only what stands after a * is" in message
 
 
 # --- for editors

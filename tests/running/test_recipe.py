@@ -3,6 +3,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -52,6 +53,7 @@ RUN_FILES = [
 HOLD = """
 import sys, time
 from pathlib import Path
+from typing import Literal
 from cnnbench.runs import Run
 with Run(Path(sys.argv[1])).locked():
     print("held", flush=True)
@@ -686,3 +688,41 @@ def test_a_run_of_old_that_knows_no_pixels_is_no_obstacle(tmp_path: Path) -> Non
     recipe.write_text(PICTURES.replace("[0]", "[0, 1]"))
     outcome = run_recipe(load_recipe(recipe), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
     assert outcome.failures == []
+
+
+FAILING = '''
+from torch import nn
+class Failing(nn.Module):
+    """Works until it is trained."""
+    def __init__(self, in_shape, num_classes):
+        super().__init__()
+        self.head = nn.Linear(in_shape[1] * in_shape[2], num_classes)
+    def forward(self, inputs):
+        if self.training and len(inputs) > 4:
+            raise RuntimeError("a slip in [forward]\\nof mine")
+        return self.head(inputs.flatten(1))
+MODELS = {"failing": Failing}
+'''
+
+
+@pytest.mark.parametrize("parallel_seeds", ["off", "on"])
+def test_a_plugin_that_fails_in_training_fails_its_runs_alone(
+    tmp_path: Path, parallel_seeds: Literal["off", "on"]
+) -> None:
+    (tmp_path / "mine.py").write_text(FAILING)
+    recipe = recipe_of(
+        tmp_path,
+        'plugins = ["mine.py"]\nanalyses = []\ndata = "digits"\ntrain = {epochs = 1, seeds = [0, 1]}\n'
+        '[[variants]]\nname = "bad"\nmodel = "failing"\n'
+        '[[variants]]\nname = "good"\nmodel = {name = "mlp", widths = [4]}\n',
+    )
+    outcome = run_recipe(
+        load_recipe(recipe), runs_dir=tmp_path / "runs", device="cpu", parallel_seeds=parallel_seeds
+    )
+    said = f"{tmp_path / 'mine.py'}:10 fails in training: RuntimeError: a slip in [forward]"
+    assert [(each.run.label, each.message) for each in outcome.failures] == [
+        ("bad seed 0", said),
+        ("bad seed 1", said),
+    ]
+    assert outcome.comparison is not None
+    assert [row.num_seeds for row in outcome.comparison.rows if row.variant == "good"] == [2]
