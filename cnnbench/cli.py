@@ -83,7 +83,7 @@ def ready_streams() -> None:
 
 
 def in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """An error handler for codecs."""
+    """What stands for signs that an encoding lacks, and where to go on: an error handler for codecs."""
     assert isinstance(error, UnicodeEncodeError)
     signs = error.object[error.start : error.end]
     return "".join(IN_ASCII.get(sign, "?") for sign in signs), error.end

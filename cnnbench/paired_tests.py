@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Scores = NDArray[Any]  # True where an image is right, or numbers
 
 
-# More times the middle variance than this is wild. By simulation (docs/runs.md) less loses the level where
-# variances differ, and more the power; of two to five seeds that are alike at most 2 in 1,000 are beyond it.
+# More times the middle variance than this is wild. By simulation: with 4, or the middle variance alone, pairs
+# are called different more often where variances differ (docs/runs.md has the figures of 10).
 WILD = 10
 
 

@@ -96,6 +96,8 @@ class _Module:
 def _absolute(node: ast.ImportFrom, module: _Module) -> str:
     if not node.level:
         return node.module or ""
+    if module.name.endswith(".py"):  # in no package
+        return "." * node.level + (node.module or "")
     depth = node.level - (module.path.name == "__init__.py")
     package = module.name.split(".")[: -depth or None]
     return ".".join([*package, *([node.module] if node.module else [])])
@@ -159,10 +161,11 @@ def find_definition(target: str) -> tuple[_Module, _Definition]:
     origin = module.imported_from(name)
     if origin is None:
         raise CnnbenchError(f"{module.path} defines no class or function named {name!r}")
-    if is_file_target(target) and source_path(origin[0]) is None:
+    if is_file_target(target) and (origin[0].startswith(".") or source_path(origin[0]) is None):
         raise CnnbenchError(
-            f"{module.path}: {name} is imported from {origin[0]!r}, which is no installed module; a file "
-            "beside a plugin cannot be imported: name it in plugins, too, with a table of its own"
+            f"{module.path}: {name} is imported from {origin[0]!r}, which is no installed module with a "
+            "source to read; a file beside a plugin cannot be imported: name it in plugins, too, with a "
+            "table of its own"
         )
     return find_definition(":".join(origin))
 

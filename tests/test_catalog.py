@@ -1,6 +1,7 @@
 """Signatures are read from source: never imported, never evaluated."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,13 +189,13 @@ def test_wrong_plugin(tmp_path: Path, text: str, said: str) -> None:
         catalog.plugin_table(str(path))
 
 
-def test_a_plugin_that_imports_a_file_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["beside", ".beside", ".", "..beside"])
+def test_a_plugin_that_imports_a_file_beside_it(tmp_path: Path, module: str) -> None:
     (tmp_path / "beside.py").write_text("class A: ...\n")
     path = tmp_path / "plugin.py"
-    path.write_text("from beside import A\nMODELS = {'a': A}\n")
-    with pytest.raises(
-        CnnbenchError, match=r"plugin.py: A is imported from 'beside', which is no installed mod"
-    ):
+    path.write_text(f"from {module} import A\nMODELS = {{'a': A}}\n")
+    said = rf"plugin.py: A is imported from '{re.escape(module)}', which is no installed module"
+    with pytest.raises(CnnbenchError, match=said):
         catalog.plugin_table(str(path))
 
 

@@ -255,10 +255,11 @@ def test_best_weights_are_plain_safetensors(finished: Run) -> None:
         ('{"epoch": 2, "tr', "line 3, column 14: Unterminated string"),
         ("\0\0\0\0", "line 3, column 1: Expecting value"),
         ("3\n", "a JSON object in each line"),
+        ('{"epoch": ' + 5000 * "1" + "}\n", "line 3: Exceeds the limit"),
         ('{"epoch": 2, "lr": "0.1"}\n', "line 3: expected a number for 'lr', found \"0.1\""),
         ('{"epoch": 2, "val_accuracy": true}\n', "line 3: expected a number for 'val_accuracy', found true"),
     ],
-    ids=["cut", "zeros", "no object", "a text for a number", "a truth for a number"],
+    ids=["cut", "zeros", "no object", "too many digits", "a text for a number", "a truth for a number"],
 )
 def test_a_history_with_a_broken_last_line_is_damaged(finished: Run, last: str, what: str) -> None:
     with (finished.path / "history.jsonl").open("a") as file:

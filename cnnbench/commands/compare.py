@@ -35,7 +35,7 @@ def compare(
 
     comparison = compare_runs(paths or (), runs_dir=runs, metric=metric)
     if not comparison.rows:
-        raise CnnbenchError(f"there is nothing to compare: {'; '.join(comparison.all_problems())}")
+        raise CnnbenchError(f"there is nothing to compare: {'; '.join(comparison.all_problems()[:3])}")
     if save is not None:
         formats.save(comparison, save)
         console.say(f"saved: {save}")

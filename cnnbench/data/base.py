@@ -156,4 +156,7 @@ class Dataset:
         train = self.train.to(device)
         shared = self.val.images is self.train.images
         val = self.val.sharing(train) if shared else self.val.to(device)
-        return replace(self, train=train, val=val, test=self.test.to(device))
+        moved = replace(self, train=train, val=val, test=self.test.to(device))
+        if "pixels" in vars(self):
+            vars(moved)["pixels"] = self.pixels  # which are the same there, and long to go through
+        return moved

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from cnnbench.recipe.config import DataConfig
 
 
+def which_images(config: "DataConfig") -> str:
+    """The settings that what is loaded follows from; what happens to batches changes nothing of it."""
+    return config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
+
+
 class Datasets:
     """Loads data sets from under `root`, and holds one at a time."""
 
@@ -24,12 +29,12 @@ class Datasets:
 
     def load(self, config: "DataConfig") -> "Dataset":
         """The data set of a [data] section; CnnbenchError where it is not there or cannot be so cut."""
-        # What happens to batches does not change what is loaded.
-        key = config.model_dump_json(exclude={"batch_size", "augment", "normalize"})
+        key = which_images(config)
         if self._dataset is None or key != self._key:
             self._dataset = None  # never two in memory
             start = perf_counter()
             self._dataset = load_dataset(config, self.root, self.plugins)
+            _ = self._dataset.pixels  # which every run is asked for: a part of loading
             self.load_seconds = perf_counter() - start
             self._key = key
         return self._dataset

@@ -94,7 +94,7 @@ def _classes_without_training(classes: Sequence[str], train: Split, config: "Dat
         return []
     less = "" if config.limit is None else ", raise data.limit"
     cut = "val_fraction" if config.val_size is None else "val_size"
-    return [f"{config.name}: no training image is left of class {listed(absent)} (of {len(classes)} classes),"
+    return [f"{config.name}: no training image is left of {listed(absent)} (of {len(classes)} classes),"
             f" which cannot be learned: take more images{less} or lower data.{cut}"]  # fmt: skip
 
 

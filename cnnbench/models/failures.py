@@ -35,7 +35,7 @@ def naming_failures(
 
 
 class PluginError(CnnbenchError):
-    """A user's own code fails in a run."""
+    """A user's own code failed in a run."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def naming_plugins(plugins: Sequence[str]) -> Iterator[None]:
         if found is None:
             raise
         file, line = found
-        raise PluginError(f"{file}:{line} fails in training: {_reason(error)}") from error
+        raise PluginError(f"{file}:{line} fails in its run: {_reason(error)}") from error
 
 
 def _last_line(error: Exception, files: Sequence[str]) -> tuple[str, int | None] | None:

@@ -30,7 +30,7 @@ from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
 from cnnbench.recipe.option_models import options_model
 from cnnbench.recipe.overrides import Override
 from cnnbench.recipe.toml_positions import Path, TomlPositions
-from cnnbench.signatures import is_file_target
+from cnnbench.signatures import is_file_target, split_target
 
 
 class TrainSection(TrainConfig):
@@ -123,6 +123,8 @@ class Checker:
             ]
             failed = None in entries
             values["augment"] = [entry for entry in entries if entry is not None]
+        if target is not None:
+            self._tell_before_star(target, values, layer, ())
         if target is None:  # which options there are is not known
             values = {key: value for key, value in values.items() if key in DataConfig.model_fields}
         checked = self.fields(model, values, layer, (), "key {} in [data]", partial or target is None)
@@ -190,13 +192,7 @@ class Checker:
             where = _of_key(layer.origin((*path, key)))
             self.add(where, f"{key} is set in [train], not in {kind}", on_key=True)
             del given[key]
-        fixed = (
-            set(catalog.before_star(target)) - {"in_shape", "num_classes"} if is_file_target(target) else ()
-        )
-        for key in sorted(given.keys() & fixed):
-            where = _of_key(layer.origin((*path, key)))
-            self.add(where, f"{key} of {name} is no option: only what stands after a * is", on_key=True)
-            del given[key]
+        self._tell_before_star(target, given, layer, path)
         also = ("init",) if takes_init(kind, target) else ()
         checked = self.fields(model, given, layer, path, what, partial, also)
         if checked is None or misplaced or init is None or None in encoders.values():
@@ -211,6 +207,16 @@ class Checker:
         unreadable = {o.name for o in catalog.signature(target) if not o.readable} - given.keys()
         filled = {key: item for key, item in filled.items() if key not in unreadable}
         return Named(name=str(name), **{**filled, **encoders}, **init)
+
+    def _tell_before_star(self, target: str, given: dict[str, Any], layer: Layer, path: Path) -> None:
+        """Takes those options out, and says so, that a plugin's code cannot be given by name."""
+        fixed = catalog.before_star(target) if is_file_target(target) else []
+        ours = {"in_shape", "num_classes", "root", *DataConfig.model_fields}
+        for key in sorted(given.keys() & set(fixed) - ours):
+            where = _of_key(layer.origin((*path, key)))
+            unit = split_target(target)[1]
+            self.add(where, f"{key} of {unit} is no option: only what stands after a * is", on_key=True)
+            del given[key]
 
     def _init(self, value: Any, layer: Layer) -> dict[str, Any] | None:
         """How a model's weights start, as one more option of it; None, and the mistakes noted, else."""

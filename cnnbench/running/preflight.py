@@ -1,6 +1,6 @@
 """Refuses before training what would end a recipe hours later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,12 @@ from cnnbench.recipe.blame import of_analysis, of_variant
 from cnnbench.running.events import Skipped
 from cnnbench.running.reporting import make_analyses
 from cnnbench.runs import Run, encoder_weights
-from cnnbench.settings import choice_of_images
 
 if TYPE_CHECKING:
     import torch
 
     from cnnbench.data.datasets import Datasets
     from cnnbench.recipe.config import Recipe, RunConfig
-    from cnnbench.running.work import Order
 
 
 def check_models(recipe: "Recipe", root: Path, runs_dir: Path) -> None:
@@ -80,27 +78,40 @@ def check_analyses(recipe: "Recipe", datasets: "Datasets") -> None:
                 analysis.check(untrained())
 
 
-def check_images(orders: "Sequence[Order]", datasets: "Datasets") -> None:
-    """Raises CnnbenchError where runs to come would have other images than the finished ones beside them."""
+def check_images(recipe: "Recipe", directory: Path, datasets: "Datasets", fresh: bool = False) -> None:
+    """Raises CnnbenchError where runs to stand side by side in the report have, or would have, other images.
+
+    Finished ones of the whole recipe are looked at, also where `only` some of its variants are asked for.
+    """
+    from cnnbench.data.datasets import which_images
+
+    asked = {(config.variant, config.seed) for config in recipe.run_configs()}
     finished: dict[str, list[Run]] = {}
     to_come: dict[str, RunConfig] = {}
-    for order in orders:
-        choice = choice_of_images(order.config.model_dump(mode="json"))
-        if order.decide().action == "reuse":
-            finished.setdefault(choice, []).append(order.run)
+    for config in recipe.model_copy(update={"only": ()}).run_configs():
+        run = Run(directory / config.variant / f"seed{config.seed}")
+        is_asked = (config.variant, config.seed) in asked
+        if decide(run, config, fresh and is_asked).action == "reuse":
+            finished.setdefault(which_images(config.data), []).append(run)
+        elif is_asked:
+            to_come.setdefault(which_images(config.data), config)
+    for choice, runs in finished.items():
+        named = "those that it has now"
+        if choice in to_come:
+            dataset = datasets.load(to_come[choice].data)
+            known = {"digest": dataset.digest(), "pixels": dataset.pixels}
         else:
-            to_come.setdefault(choice, order.config)
-    for choice in to_come.keys() & finished.keys():
-        config = to_come[choice]
-        dataset = datasets.load(config.data)
-        now = {"digest": dataset.digest(), "pixels": dataset.pixels}
-        for run in finished[choice]:
-            then = (run.result() or {}).get("images") or {}
-            if any(then.get(key, value) != value for key, value in now.items()):  # runs of old know less
+            known, named = {}, f"those of {runs[0].path}"
+        for run in runs:
+            images = (run.result() or {}).get("images") or {}
+            of_run = {
+                key: images[key] for key in ("digest", "pixels") if key in images
+            }  # older runs know less
+            if any(known.setdefault(key, value) != value for key, value in of_run.items()):
                 raise CnnbenchError(
-                    f"the images of {config.data.name!r} are not those that {run.path} was trained with: "
-                    "files have changed since, or are read by another version of Pillow, and what is trained "
-                    "now could not be compared with it; put them back, or train all anew with --fresh"
+                    f"{run.path}: the images of its data set are not {named}: files have changed, or are "
+                    "made or read by another version of Pillow or PyTorch or on another machine, and the two "
+                    "could not be compared; put them back, or train all anew with --fresh"
                 )
 
 

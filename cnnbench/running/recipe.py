@@ -88,6 +88,7 @@ def iterate_recipe(
     yield from map(Notice, try_out(recipe, datasets, target))
     check_analyses(recipe, datasets)
     skipped = without_weights(recipe, directory, datasets, fresh)
+    check_images(recipe, directory, datasets, fresh)
     yield from map(Notice, stage_notes(recipe, runs_dir))  # which reads the plan before it is written anew
     yield from map(Notice, another_recipe(recipe, directory))
     write_plan(recipe, directory, command, {each.variant: each.reason for each in skipped})
@@ -99,7 +100,7 @@ def iterate_recipe(
         for index, config in enumerate(configs, start=1)
     ]
     yield from take_over(orders, recipe, runs_dir)
-    check_images(orders, datasets)
+    check_images(recipe, directory, datasets, fresh)  # those that were taken over, too
     failures: list[Failed] = []
     at_work = (
         carry_out_by_variant(orders, datasets, target, if_faster=parallel_seeds == "auto")

@@ -65,6 +65,7 @@ def carry_out_together(
     """The same for the runs of a variant, as one batched model where that can be (`if_faster`: and pays)."""
     from cnnbench.job import OutOfMemoryError
     from cnnbench.joint_job import reason_apart
+    from cnnbench.models.failures import PluginError, naming_plugins
 
     to_train = [order for order in orders if order.decide().action != "reuse"]
     for order in orders:
@@ -73,8 +74,9 @@ def carry_out_together(
     if len(to_train) > 1:
         config = to_train[0].config
         try:
-            reason = reason_apart(config, datasets.load(config.data), device, if_faster=if_faster)
-        except OutOfMemoryError as error:
+            with naming_plugins(config.plugins):
+                reason = reason_apart(config, datasets.load(config.data), device, if_faster=if_faster)
+        except (OutOfMemoryError, PluginError) as error:
             reason = str(error)
         if reason is None:
             yield from _train_together(to_train, datasets, device)

@@ -733,9 +733,11 @@ def test_a_gap_may_be_below_zero(tmp_path: Path) -> None:
 
 
 def test_an_unknown_metric(tmp_path: Path) -> None:
-    RecipeRuns(tmp_path / "a").add("x", [900])
+    RecipeRuns(tmp_path / "a").add("x", [900], sittings=1)
     with pytest.raises(CnnbenchError, match='unknown metric "test_acuracy": did you mean "test_accuracy"'):
         compare([tmp_path], metric="test_acuracy")
+    with pytest.raises(CnnbenchError, match='unknown metric "sittings"'):  # says nothing of a variant
+        compare([tmp_path], metric="sittings")
 
 
 def test_points(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ def test_splits_are_stratified_and_share_their_images(source: Source) -> None:
     assert dataset.in_shape == (3, 6, 5)
     moved = dataset.to(torch.device("cpu"))
     assert moved.val.images is moved.train.images
+    assert "pixels" not in vars(moved)
+    assert vars(moved.to(torch.device("cpu"))).get("pixels") is None
+    assert moved.pixels == dataset.pixels
+    assert vars(moved.to(torch.device("cpu")))["pixels"] == dataset.pixels, "not gone through once more"
 
 
 def test_gathered_images_are_the_published_ones(source: Source) -> None:
@@ -178,11 +182,11 @@ def test_a_class_without_a_training_image_is_told() -> None:
     source = Source(images, targets, images, targets, ("cat", "dog", "horse"))
     (note,) = prepare(source, DataConfig(name="folder", val_size=1)).notes
     assert note.startswith(
-        "folder: no training image is left of class 'horse' (of 3 classes), which cannot be learned"
+        "folder: no training image is left of 'horse' (of 3 classes), which cannot be learned"
     )
     pair = Source(images[3:], targets[3:], images, targets, ("cat", "dog"))
     (note,) = prepare(pair, DataConfig(name="folder", limit=2)).notes
-    assert "is left of class 'cat' (of 2 classes)" in note
+    assert "is left of 'cat' (of 2 classes)" in note
     assert note.endswith(
         "which cannot be learned: take more images, raise data.limit or lower data.val_fraction"
     )
@@ -198,7 +202,7 @@ def test_odd_targets_of_a_plugin_say_nothing_of_classes() -> None:
     images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
     beyond = Source(images, torch.tensor([0, 0, 7, 7]), images, torch.zeros(4, dtype=torch.int64), ("a", "b"))
     (note,) = prepare(beyond, DataConfig(name="mine", val_size=1)).notes
-    assert "is left of class 'b' (of 2 classes)" in note
+    assert "is left of 'b' (of 2 classes)" in note
     assert note.endswith("lower data.val_size")
 
 

@@ -844,7 +844,11 @@ def test_plugin(write: Write, tmp_path: Path) -> None:
     assert "a whole number of at least 1, found 0" in message
     write(PLUGIN.replace("num_classes, *, width", "num_classes, width"), "my.py")
     (message,) = messages(write(text))
-    assert "width of mine is no option: only what stands after a * is" in message
+    assert "width of Mine is no option: only what stands after a * is" in message
+    write("def load(root, size=3): ...\nDATASETS = {'own': load}\n", "my.py")
+    text = 'plugins = ["my.py"]\n[data]\nname = "own"\nsize = 4\n[[variants]]\nname = "a"\nmodel = "mlp"\n'
+    (message,) = messages(write(text))
+    assert "size of load is no option: only what stands after a * is" in message
 
 
 # --- for editors

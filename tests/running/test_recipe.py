@@ -53,7 +53,6 @@ RUN_FILES = [
 HOLD = """
 import sys, time
 from pathlib import Path
-from typing import Literal
 from cnnbench.runs import Run
 with Run(Path(sys.argv[1])).locked():
     print("held", flush=True)
@@ -662,16 +661,57 @@ def test_images_that_have_changed_end_a_recipe_before_training(tmp_path: Path, c
 
     assert started(go(seeds=1)) == ["a seed 0"]
     before = (tmp_path / "runs/trial/a/seed0/result.json").read_bytes()
+    plan = (tmp_path / "runs/trial/plan.json").read_bytes()
     if change == "label":
         (pictures / "test/dark/0.png").rename(pictures / "test/light/8.png")
     else:
         Image.new("RGB", (8, 8), (7, 8, 9)).save(pictures / change / "dark/0.png")
     assert reused(go(seeds=1)) == ["a seed 0"], "nothing is trained, so nothing is mixed"
-    with pytest.raises(CnnbenchError, match=r"the images of 'folder' are not those that .*a/seed0 was"):
+    with pytest.raises(CnnbenchError, match=r"a/seed0: the images of its data set are not those that it"):
         go(seeds=2)
+    assert (tmp_path / "runs/trial/plan.json").read_bytes() == plan
     assert not (tmp_path / "runs/trial/a/seed1").exists()
     assert (tmp_path / "runs/trial/a/seed0/result.json").read_bytes() == before
     assert started(go(seeds=2, fresh=True)) == ["a seed 0", "a seed 1"]
+
+
+def test_runs_of_other_images_beside_those_asked_for(tmp_path: Path) -> None:
+    """With `only`, and where --fresh was interrupted between two runs, old and new would be in one report."""
+    from PIL import Image
+
+    pictures = save_pictures(tmp_path)
+    recipe = recipe_of(tmp_path, PICTURES + '[[variants]]\nname = "b"\ntrain.lr = 0.1\n')
+
+    def go(*only: str, fresh: bool = False) -> list[Event]:
+        loaded = load_recipe(recipe, only=only)
+        return list(
+            iterate_recipe(loaded, runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu", fresh=fresh)
+        )
+
+    assert started(go()) == ["a seed 0", "b seed 0"]
+    Image.new("RGB", (8, 8), (7, 8, 9)).save(pictures / "test/dark/0.png")
+    with pytest.raises(CnnbenchError, match=r"a/seed0: the images of its data set are not those that it has"):
+        go("b", fresh=True)
+    for event in iterate_recipe(
+        load_recipe(recipe), runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu", fresh=True
+    ):
+        if isinstance(event, Finished):
+            break  # the first is of the new images, the second of the old ones
+    with pytest.raises(
+        CnnbenchError, match=r"b/seed0: the images of its data set are not those of .*a/seed0"
+    ):
+        go()
+    assert started(go(fresh=True)) == ["a seed 0", "b seed 0"]
+
+
+def test_variants_of_other_sizes_have_other_images_of_their_own(tmp_path: Path) -> None:
+    save_pictures(tmp_path)
+    sizes = '[[variants]]\nname = "b"\ndata.image_size = 4\n'
+    recipe = recipe_of(tmp_path, PICTURES + sizes)
+    for only in (("a",), ()):
+        loaded = load_recipe(recipe, only=only)
+        outcome = run_recipe(loaded, runs_dir=tmp_path / "runs", data_dir=tmp_path, device="cpu")
+        assert outcome.failures == []
 
 
 def test_a_run_of_old_that_knows_no_pixels_is_no_obstacle(tmp_path: Path) -> None:
@@ -698,7 +738,7 @@ class Failing(nn.Module):
         super().__init__()
         self.head = nn.Linear(in_shape[1] * in_shape[2], num_classes)
     def forward(self, inputs):
-        if self.training and len(inputs) > 4:
+        if len(inputs) > 4 and self.training:
             raise RuntimeError("a slip in [forward]\\nof mine")
         return self.head(inputs.flatten(1))
 MODELS = {"failing": Failing}
@@ -706,10 +746,19 @@ MODELS = {"failing": Failing}
 
 
 @pytest.mark.parametrize("parallel_seeds", ["off", "on"])
+@pytest.mark.parametrize(
+    ("when", "kind"),
+    [
+        ("self.training", "RuntimeError"),
+        ("self.training", "ZeroDivisionError"),
+        ("not self.training", "OSError"),
+    ],
+)
 def test_a_plugin_that_fails_in_training_fails_its_runs_alone(
-    tmp_path: Path, parallel_seeds: Literal["off", "on"]
+    tmp_path: Path, parallel_seeds: Literal["off", "on"], when: str, kind: str
 ) -> None:
-    (tmp_path / "mine.py").write_text(FAILING)
+    code = FAILING.replace("self.training", when).replace("RuntimeError", kind)
+    (tmp_path / "mine.py").write_text(code)
     recipe = recipe_of(
         tmp_path,
         'plugins = ["mine.py"]\nanalyses = []\ndata = "digits"\ntrain = {epochs = 1, seeds = [0, 1]}\n'
@@ -719,7 +768,7 @@ def test_a_plugin_that_fails_in_training_fails_its_runs_alone(
     outcome = run_recipe(
         load_recipe(recipe), runs_dir=tmp_path / "runs", device="cpu", parallel_seeds=parallel_seeds
     )
-    said = f"{tmp_path / 'mine.py'}:10 fails in training: RuntimeError: a slip in [forward]"
+    said = f"{tmp_path / 'mine.py'}:10 fails in its run: {kind}: a slip in [forward]"
     assert [(each.run.label, each.message) for each in outcome.failures] == [
         ("bad seed 0", said),
         ("bad seed 1", said),
