@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Decision:
     """What is to be done with a run, and why; "replace" is training anew where an old run stands.
 
-    "take over": the recipe that this one is built on has a run of the same settings.
+    "take over": there is a run of the same settings under another name (`running.twins`).
     """
 
     action: Literal["reuse", "resume", "train", "replace", "take over"]

@@ -82,13 +82,13 @@ def cautions(plan: Mapping[str, Any], comparison: "Comparison") -> list[str]:
 
 
 def taken_over(subject: "Subject") -> list[str]:
-    """A sentence on the runs that were trained for another recipe."""
+    """A sentence on the runs that were trained for another recipe, or under another name."""
     sources = {run.label: (run.result() or {}).get("taken_from") for run in subject.runs}
     told = [f"{label} (from {source})" for label, source in sources.items() if source]
     if not told:
         return []
     return [
-        f"Taken over and not trained for this recipe: {', '.join(told)}. Their times are of that training, "
+        f"Taken over and not trained anew: {', '.join(told)}. Their times are of that training, "
         "and so are its conditions."
     ]
 

@@ -1,4 +1,7 @@
-"""Runs that a recipe has in common with those it is built on or reuses: taken over, not trained again."""
+"""Runs of the very same settings: taken over, not trained again.
+
+They are those of recipes that this one is built on or reuses, and its own of a variant that had another name.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,16 +27,17 @@ def take_over(orders: Sequence[Order], recipe: "Recipe", runs_dir: Path) -> Iter
 
 
 def find_twin(recipe: "Recipe", config: "RunConfig", decision: Decision, runs_dir: Path) -> Run | None:
-    """For a run never begun, a whole one with its settings, of a recipe this one is built on or reuses."""
+    """For a run never begun, a whole one with its settings, if it may be taken over."""
     if decision.action != "train":
         return None
+    names = {variant.name for variant in recipe.variants}
+    own = (runs_dir / recipe.directory).glob(f"*/seed{config.seed}")
+    renamed = [path for path in sorted(own) if path.parent.name not in names]
     built_on = [each.winner.recipe for each in recipe.variants if each.winner]
     reused = [name + directory_suffix([], recipe.quick) for name in recipe.reuse]
-    for place in dict.fromkeys(runs_dir / directory for directory in (*built_on, *reused)):
-        for path in sorted(place.glob(f"*/seed{config.seed}")):
-            if _is_twin(Run(path), config):
-                return Run(path)
-    return None
+    places = dict.fromkeys(runs_dir / directory for directory in (*built_on, *reused))
+    others = [path for place in places for path in sorted(place.glob(f"*/seed{config.seed}"))]
+    return next((run for run in map(Run, (*renamed, *others)) if _is_twin(run, config)), None)
 
 
 def source_of(twin: Run, runs_dir: Path) -> str:

@@ -431,7 +431,7 @@ def test_runs_that_the_recipe_before_has_are_taken_over(place: Place) -> None:
     assert place.actions("next") == ["reuse"] * 4
     assert [row.num_seeds for row in compare([place.runs / "next"]).rows] == [2, 2]
     report = (place.runs / "next/report.md").read_text()
-    assert "Taken over and not trained for this recipe: ones seed 0 (from base/small/seed0)" in report
+    assert "Taken over and not trained anew: ones seed 0 (from base/small/seed0)" in report
     # of a copy of a copy the first one is named, and a run with other settings is trained
     told = place.run("last")
     assert sum("has the settings of base/small/seed" in sentence for sentence in told) == 2
@@ -452,7 +452,7 @@ def test_runs_of_recipes_named_to_be_reused_are_taken_over(place: Place) -> None
     assert sum("has the settings of base/small/seed" in sentence for sentence in told) == 2
     assert stages_of(place.load("again")) == []
     report = (place.runs / "again/report.md").read_text()
-    assert "Taken over and not trained for this recipe: small seed 0 (from base/small/seed0)" in report
+    assert "Taken over and not trained anew: small seed 0 (from base/small/seed0)" in report
     # a quick run is no run in full
     place.run("base", quick=True)
     quick = look_ahead(place.load("again", quick=True), place.runs).decisions

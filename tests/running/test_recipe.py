@@ -262,6 +262,20 @@ def test_old_runs_do_not_mix_with_those_of_a_changed_recipe(trained: Bench) -> N
     assert "train.epochs" in outcome.report.read_text()
 
 
+def test_a_variant_with_another_name_takes_over_its_runs(trained: Bench) -> None:
+    before = trained.run("mlp").predictions()
+    trained.change('name = "mlp"\nmodel', 'name = "b"\nmodel')
+    (ahead, *_) = look_ahead(load_recipe(trained.file), trained.runs).decisions
+    assert (ahead[1].action, ahead[1].reason) == ("take over", "trial/mlp/seed0 has the same settings")
+    events = trained.go()
+    assert started(events) == []
+    assert any(text.startswith("b seed 0 has the settings of trial/mlp/seed0") for text in notices(events))
+    assert (trained.run("b").predictions()["test_predictions"] == before["test_predictions"]).all()
+    report = end(events).report
+    assert report is not None
+    assert "Taken over and not trained anew: b seed 0 (from trial/mlp/seed0)" in report.read_text()
+
+
 def test_fresh_trains_anew_and_keeps_the_old(trained: Bench) -> None:
     events = trained.go(fresh=True)
     assert started(events) == ["mlp seed 0", "cnn seed 0"]
