@@ -137,7 +137,7 @@ def flatten(features: Tensor) -> Tensor:
     in_channels_last = features.stride(1) == 1  # vmap does not tell whether memory is contiguous
     eager_on_cpu = features.device.type == "cpu" and not torch.compiler.is_compiling()
     if in_channels_last and features.requires_grad and eager_on_cpu:
-        features.register_hook(_in_channels_last)  # type: ignore[no-untyped-call]
+        features.register_hook(_in_channels_last)  # type: ignore[no-untyped-call]  # PyTorch's own has no types
     return features.flatten(1)
 
 

@@ -123,10 +123,10 @@ class Checker:
             ]
             failed = None in entries
             values["augment"] = [entry for entry in entries if entry is not None]
-        if target is not None:
-            self._tell_before_star(target, values, layer, ())
         if target is None:  # which options there are is not known
             values = {key: value for key, value in values.items() if key in DataConfig.model_fields}
+        else:
+            self._tell_before_star(target, values, layer, ())
         checked = self.fields(model, values, layer, (), "key {} in [data]", partial or target is None)
         if checked is None or target is None or failed:
             return None
@@ -209,7 +209,7 @@ class Checker:
         return Named(name=str(name), **{**filled, **encoders}, **init)
 
     def _tell_before_star(self, target: str, given: dict[str, Any], layer: Layer, path: Path) -> None:
-        """Takes those options out, and says so, that a plugin's code cannot be given by name."""
+        """Takes those out, and says so, that a plugin has, but before the * of its parameters."""
         fixed = catalog.before_star(target) if is_file_target(target) else []
         ours = {"in_shape", "num_classes", "root", *DataConfig.model_fields}
         for key in sorted(given.keys() & set(fixed) - ours):

@@ -104,9 +104,8 @@ def check_images(recipe: "Recipe", directory: Path, datasets: "Datasets", fresh:
             known, named = {}, f"those of {runs[0].path}"
         for run in runs:
             images = (run.result() or {}).get("images") or {}
-            of_run = {
-                key: images[key] for key in ("digest", "pixels") if key in images
-            }  # older runs know less
+            # runs of older versions know less
+            of_run = {key: images[key] for key in ("digest", "pixels") if key in images}
             if any(known.setdefault(key, value) != value for key, value in of_run.items()):
                 raise CnnbenchError(
                     f"{run.path}: the images of its data set are not {named}: files have changed, or are "

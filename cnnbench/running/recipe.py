@@ -99,8 +99,10 @@ def iterate_recipe(
         Order(Run(directory / config.variant / f"seed{config.seed}"), config, index, len(configs), fresh)
         for index, config in enumerate(configs, start=1)
     ]
-    yield from take_over(orders, recipe, runs_dir)
-    check_images(recipe, directory, datasets, fresh)  # those that were taken over, too
+    taken_over = list(take_over(orders, recipe, runs_dir))
+    yield from taken_over
+    if taken_over:  # whose images may be others than those of the runs they stand beside now
+        check_images(recipe, directory, datasets, fresh)
     failures: list[Failed] = []
     at_work = (
         carry_out_by_variant(orders, datasets, target, if_faster=parallel_seeds == "auto")
