@@ -49,7 +49,7 @@ class Kind(StrEnum):
 
 
 RecipePaths = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE...", help="TOML files, one after another.")
+    list[Path], typer.Argument(metavar="RECIPE", help="TOML files, one after another.")
 ]
 RunsDir = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
 DataDir = Annotated[
@@ -125,7 +125,7 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="The directory of a finished run, or of a variant: its first one."),
 ]
-ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures of your own.")]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures of your own.")]
 TopClasses = Annotated[
     int | None, typer.Option("--top", min=1, metavar="N", help="How many classes to name; by default 5.")
 ]

@@ -13,7 +13,7 @@ from cnnbench.errors import CnnbenchError
 def compare(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH...", help="Recipes, or directories of runs; else all runs."),
+        typer.Argument(metavar="PATH", help="Recipes, or directories of runs; else all runs."),
     ] = None,
     runs: RunsDir = Path("runs"),
     metric: Annotated[

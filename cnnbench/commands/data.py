@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def data(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Data sets to fetch; else a list.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Data sets to fetch; else a list.")
     ] = None,
     root: DataDir = None,
 ) -> None:

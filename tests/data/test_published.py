@@ -5,6 +5,8 @@ import hashlib
 import os
 import pickle
 import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnbench.data import cifar10, download_dataset, fashion_mnist, idx, load_dataset, mnist
+from cnnbench.data import cifar10, digits, download_dataset, fashion_mnist, idx, load_dataset, mnist
 from cnnbench.data import data_root as choose_root
 from cnnbench.data.base import Source, Split
 from cnnbench.data.prepare import channel_statistics
@@ -59,6 +61,18 @@ def test_cifar10_is_torchvisions(cifar10_source: Source, data_root: Path) -> Non
     assert np.array_equal(cifar10_source.test_images.permute(0, 2, 3, 1).numpy(), reference.data)
     assert cifar10_source.test_targets.tolist() == reference.targets
     assert list(cifar10_source.classes) == reference.classes
+
+
+def test_checksums_are_torchvisions() -> None:
+    from torchvision import datasets
+
+    published = [*datasets.CIFAR10.train_list, *datasets.CIFAR10.test_list]
+    meta = datasets.CIFAR10.meta
+    assert dict(published) | {meta["filename"]: meta["md5"]} == cifar10.CHECKSUMS
+    for module in (mnist, fashion_mnist):
+        family = getattr(datasets, module.FOLDER)
+        assert dict(family.resources) == {file: sums.packed for file, sums in module.PUBLISHED.items()}
+    assert list(fashion_mnist.CLASSES) == datasets.FashionMNIST.classes
 
 
 @pytest.mark.usefixtures("offline")
@@ -168,7 +182,7 @@ def test_cifar10_archive_is_taken_apart_and_verified(tmp_path: Path, monkeypatch
     checksums = {"test_batch": hashlib.md5(b"content").hexdigest()}
     monkeypatch.setattr(CIFAR10, "url", archive.as_uri())
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
-    monkeypatch.setattr(cifar10, "_checksums", lambda: checksums)
+    monkeypatch.setattr(cifar10, "CHECKSUMS", checksums)
     root = tmp_path / "data"
     cifar10.download(root)
     assert (root / "cifar-10-batches-py" / "test_batch").read_bytes() == b"content"
@@ -198,6 +212,31 @@ class _Harmful:
 def test_nothing_from_a_file_is_executed() -> None:
     with pytest.raises(pickle.UnpicklingError, match="system has no place"):
         cifar10._unpickle(pickle.dumps(_Harmful()))
+
+
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)
+    source = digits.load(Path("nowhere"))
+    pixels = torch.cat([source.train_images, source.test_images]).flatten(1).double() / 255 * 16
+    known = torch.cat([source.train_targets, source.test_targets])
+    ours = sorted((*row, label) for row, label in zip(pixels.round().tolist(), known.tolist(), strict=True))
+    assert ours == sorted((*row, label) for row, label in zip(values.tolist(), labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "unneeded"), [("digits", "sklearn"), ("mnist", "torchvision"), ("cifar10", "torchvision")]
+)
+def test_what_takes_long_to_import_is_not_needed(name: str, unneeded: str, data_root: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cnnbench.data import load_dataset\n"
+        "from cnnbench.recipe.config import DataConfig\n"
+        "load_dataset(DataConfig(name=sys.argv[1]), Path(sys.argv[2]))\n"
+        "sys.exit(sys.argv[3] in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, name, str(data_root), unneeded]
+    subprocess.run(command, check=True)
 
 
 def test_digits() -> None:
