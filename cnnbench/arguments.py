@@ -48,9 +48,7 @@ class Kind(StrEnum):
     augmentations = "augmentations"
 
 
-RecipePaths = Annotated[
-    list[Path], typer.Argument(metavar="RECIPE", help="TOML files, one after another.")
-]
+RecipePaths = Annotated[list[Path], typer.Argument(metavar="RECIPE", help="TOML files, one after another.")]
 RunsDir = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
 DataDir = Annotated[
     Path | None,
