@@ -1,11 +1,15 @@
 """Resolved settings as plain values: what differs between two of them, and which images they choose."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Settings of data that change how images are fed, and leave them the same ones.
 FEEDING = ("batch_size", "augment", "normalize", "image_size")
+# Of the images of a run: which are in which split and what is to be predicted of them, and what they show.
+DIGESTS = ("digest", "pixels")
+
+Digests = frozenset[tuple[str, str]]  # (name, value)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -59,6 +63,12 @@ def choice_of_images(config: Mapping[str, Any]) -> str:
     """The settings that decide which images are in which split: equal texts mean the same images."""
     data = {key: value for key, value in config.get("data", {}).items() if key not in FEEDING}
     return json.dumps(data, sort_keys=True)
+
+
+def differ(digests: Iterable[tuple[str, str]]) -> bool:
+    """Whether one of them has several values: these are not the same images."""
+    found = set(digests)
+    return len({name for name, _ in found}) < len(found)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

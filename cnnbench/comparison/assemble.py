@@ -25,7 +25,7 @@ from cnnbench.paired_tests import (
     compare_predictions,
     typical_variance,
 )
-from cnnbench.settings import choice_of_images
+from cnnbench.settings import Digests, choice_of_images, differ
 from cnnbench.statistics import Estimate, binomial_interval, holm, image_interval, mean_interval
 
 if TYPE_CHECKING:
@@ -201,12 +201,15 @@ def _typical(group: "Mapping[str, NDArray[Any]]", fixed: Mapping[str, bool]) -> 
     return typical_variance([scores for name, scores in group.items() if not fixed[name]])
 
 
-def _digest_of(variant: VariantMeasurements, recipe: RecipeMeasurements) -> str:
-    """The digest of a variant's images; of one too old to know it that of the others, if they agree."""
+def _digests_of(variant: VariantMeasurements, recipe: RecipeMeasurements) -> Digests:
+    """The digests of a variant's images; of one too old to know one that of the others, if they agree."""
     chosen = choice_of_images(variant.config)
-    alike = [each for each in recipe.variants if choice_of_images(each.config) == chosen]
-    known = variant.digests or frozenset[str]().union(*(each.digests for each in alike))
-    return next(iter(known)) if len(known) == 1 else ""
+    alike = [each.digests for each in recipe.variants if choice_of_images(each.config) == chosen]
+    of_all = frozenset[tuple[str, str]]().union(*alike)
+    own = {name for name, _ in variant.digests}
+    others = {(name, value) for name, value in of_all if name not in own}
+    agreed = {pair for pair in others if not differ(each for each in others if each[0] == pair[0])}
+    return variant.digests | agreed
 
 
 def _same_images(
@@ -215,17 +218,17 @@ def _same_images(
     """Groups of variants that were tested on the same images: scores (num_seeds, N) by variant."""
     import numpy as np
 
-    groups: dict[tuple[str, bytes, str], dict[str, NDArray[Any]]] = {}
+    groups: dict[tuple[str, bytes, Digests], dict[str, NDArray[Any]]] = {}
     problems = []
     for variant in recipe.variants:
         runs = [run for run in variant.measurements if measure in run.scores]
         if not runs:
             continue
         targets = {run.targets[split].astype(np.int64).tobytes() for run in runs}
-        if len(targets) > 1 or len(variant.digests) > 1:
+        if len(targets) > 1 or differ(variant.digests):
             problems.append(f"the seeds of {variant.name} had different {split} images, so it is not tested")
             continue
-        key = (choice_of_images(variant.config), targets.pop(), _digest_of(variant, recipe))
+        key = (choice_of_images(variant.config), targets.pop(), _digests_of(variant, recipe))
         groups.setdefault(key, {})[variant.name] = np.stack([run.scores[measure] for run in runs])
     if len(groups) > 1:
         sets = "; ".join(", ".join(group) for group in groups.values())

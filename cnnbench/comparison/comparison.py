@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cnnbench.comparison.quantities import AREA, Quantity
 from cnnbench.paired_tests import PairedTest
+from cnnbench.settings import Digests, differ
 from cnnbench.statistics import SIGNIFICANT, Estimate, Point, is_steady
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Row:
     is_untrained: bool = False  # random weights: what it gets right is chance
     lengths: frozenset[int] = frozenset()  # in epochs, of all its runs
     images: str = ""  # the settings that decide which images are in which split
-    digests: frozenset[str] = frozenset()  # of these images, of all its runs that know it
+    digests: Digests = frozenset()  # what is known of these images, of all its runs
     loss: str = ""  # what is minimized, as far as it can be chosen
     data: str = ""  # the data set's name: accuracies on different ones do not compare
     more: dict[str, Estimate] = field(default_factory=dict)  # what only some tasks measure: test_iou ...
@@ -206,8 +207,8 @@ def why_apart(metric: Quantity, rows: Sequence[Row]) -> str | None:
         return None
     if metric.name.endswith("_loss") and len({row.loss for row in rows}) > 1:
         return "their losses are not the same measure (train.loss)"
-    digests = frozenset[str]().union(*(row.digests for row in rows))
-    if len({row.images for row in rows}) > 1 or len(digests) > 1:
+    digests = frozenset[tuple[str, str]]().union(*(row.digests for row in rows))
+    if len({row.images for row in rows}) > 1 or differ(digests):
         return "they do not have the same images"
     if metric.name == AREA and len(frozenset[int]().union(*(row.lengths for row in rows))) > 1:
         return "they were not trained for as many epochs"

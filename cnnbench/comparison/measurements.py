@@ -12,7 +12,7 @@ from cnnbench.measures import scores_of_masks
 from cnnbench.reading import DamagedError, check_config, read_json
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import Run
-from cnnbench.settings import differences
+from cnnbench.settings import DIGESTS, Digests, differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class Measurement:
     device: str
     precision: str
     versions: dict[str, str]
-    digest: str | None = None  # of which images were in which split; older runs have none
+    digests: Digests = frozenset()  # what is known of its images; older runs know less
 
     def counts_by_scene(self, measure: str) -> bool:
         """Whether images that show one thing have one score of the measure together."""
@@ -74,9 +74,9 @@ class VariantMeasurements:
         return not self.is_fixed and self.config.get("train", {}).get("epochs") == 0
 
     @property
-    def digests(self) -> frozenset[str]:
-        """Of the images of its runs, as far as it is known: more than one where the files have changed."""
-        return frozenset(run.digest for run in self.measurements if run.digest is not None)
+    def digests(self) -> Digests:
+        """What is known of the images of its runs."""
+        return frozenset[tuple[str, str]]().union(*(run.digests for run in self.measurements))
 
     def values(self, name: str) -> list[float]:
         """A quantity's values over the seeds that have it."""
@@ -234,6 +234,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
                 f"{run.path / 'predictions.npz'}: "
                 f"{name.replace('_', ' ')} is {counted:.4f}, but {said:.4f} in result.json"
             )
+    images = _mapping(result.get("images"))
     variant.measurements.append(
         Measurement(
             seed=run.seed,
@@ -243,7 +244,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             device=described(result.get("device")),
             precision=str(result.get("precision")),
             versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
-            digest=str(digest) if (digest := _mapping(result.get("images")).get("digest")) else None,
+            digests=frozenset((name, str(images[name])) for name in DIGESTS if images.get(name)),
         )
     )
 

@@ -10,6 +10,7 @@ from cnnbench.recipe.blame import of_analysis, of_variant
 from cnnbench.running.events import Skipped
 from cnnbench.running.reporting import make_analyses
 from cnnbench.runs import Run, encoder_weights
+from cnnbench.settings import DIGESTS
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ def check_images(recipe: "Recipe", directory: Path, datasets: "Datasets", fresh:
         for run in runs:
             images = (run.result() or {}).get("images") or {}
             # runs of older versions know less
-            of_run = {key: images[key] for key in ("digest", "pixels") if key in images}
+            of_run = {key: images[key] for key in DIGESTS if key in images}
             if any(known.setdefault(key, value) != value for key, value in of_run.items()):
                 raise CnnbenchError(
                     f"{run.path}: the images of its data set are not {named}: files have changed, or are "

@@ -884,6 +884,35 @@ def test_runs_on_images_that_have_changed_since_are_not_tested(tmp_path: Path) -
     assert why_apart(KNOWN["test_loss"], [after, too]) is None
 
 
+def test_images_that_show_something_else_are_not_the_same(tmp_path: Path) -> None:
+    """The same splits and classes; a run of an older version does not know what its images show."""
+    one, other = ({"digest": "00", "pixels": pixels} for pixels in ("aa", "bb"))
+    runs = RecipeRuns(tmp_path / "a").add("x", [900, 905], images=one).add("y", [950, 951], images=other)
+    runs.add("z", [952, 953], images=other)
+    comparison = compare([tmp_path])
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [("y", "z")]
+    x, y, z = comparison.rows
+    assert why_apart(KNOWN["test_loss"], [x, y]) == "they do not have the same images"
+    assert why_apart(KNOWN["test_loss"], [y, z]) is None
+
+    old = RecipeRuns(tmp_path / "b").add("old", [900, 905], images={"digest": "00"})
+    old.add("new", [950, 951], images=one)
+    assert [(pair.a, pair.b) for pair in compare([tmp_path / "b"]).pairs] == [("old", "new")]
+
+
+def test_seeds_whose_images_show_something_else_are_told(tmp_path: Path) -> None:
+    """As of a plugin that draws its images anew in every process."""
+    runs = RecipeRuns(tmp_path / "a").add("x", [900], images={"digest": "00", "pixels": "aa"})
+    runs.add("y", [950, 951], images={"digest": "00", "pixels": "aa"})
+    comparison = compare([tmp_path])
+    assert len(comparison.pairs) == 1
+    path = tmp_path / "a" / "y" / "seed1" / "result.json"
+    path.write_text(path.read_text().replace('"aa"', '"bb"'))
+    comparison = compare([tmp_path])
+    assert comparison.pairs == []
+    assert "the seeds of y had different test images, so it is not tested" in comparison.problems[0]
+
+
 def test_runs_too_old_to_know_their_images_are_taken_for_the_same(tmp_path: Path) -> None:
     runs = RecipeRuns(tmp_path / "a").add("old", [900, 905]).add("new", [950, 951], images={"digest": "11"})
     comparison = compare([tmp_path])
