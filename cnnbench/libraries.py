@@ -82,7 +82,7 @@ def _torchvision(text: str) -> set[str]:
 
 @lru_cache(maxsize=1)
 def transforms() -> dict[str, str]:
-    """Every transform of albumentations, by its name, as a target ("module:Name")."""
+    """Every transform of albumentations that a recipe can describe: target ("module:Name") by name."""
     init = source_path("albumentations")
     found: dict[str, str] = {}
     if init is None:
@@ -95,4 +95,5 @@ def transforms() -> dict[str, str]:
         module = ".".join(("albumentations", *path.relative_to(init.parent).with_suffix("").parts))
         classes = set(_CLASS.findall(text))
         found |= {name: f"{module}:{name}" for name in ast.literal_eval(exported[1]) if name in classes}
+    found.pop("Lambda", None)  # made of functions, without which it does nothing
     return found

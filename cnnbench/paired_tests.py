@@ -7,10 +7,9 @@ test set, and which seed trained the model; each function says which of the two 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from cnnbench.statistics import LEVEL, wilson
+from cnnbench.statistics import LEVEL, variance, wilson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 
     Correct = NDArray[np.bool_]
     Scores = NDArray[Any]  # True where an image is right, or numbers
-
-
-# More times the middle variance than this is wild. By simulation: with 4, or the middle variance alone, pairs
-# are called different more often where variances differ (docs/runs.md has the figures of 10).
-WILD = 10
 
 
 @dataclass(frozen=True)
@@ -59,27 +53,6 @@ class PairedTest:
     def turned(self) -> "PairedTest":
         """The same test of b - a."""
         return replace(self, difference=0.0 - self.difference, low=0.0 - self.high, high=0.0 - self.low)
-
-
-def typical_variance(variants: "Sequence[Scores]") -> float | None:
-    """The variance between seeds of the mean scores (num_seeds, N) of a variant, pooled over all variants.
-
-    A variant whose seeds scatter wildly counts as `WILD` times the middle one, lest it hides what steady ones
-    show. None where fewer than two have several seeds: that is no more than a pair knows itself.
-    """
-    from scipy import stats
-
-    several = [scores for scores in variants if len(scores) > 1]
-    if len(several) < 2:
-        return None
-    freedoms = [len(scores) - 1 for scores in several]
-    variances = [_variance(scores.mean(axis=1)) for scores in several]
-    # of so few seeds most variances are too small: what is in the middle is held against that of chi-square
-    shares = [float(stats.chi2.median(freedom)) / freedom for freedom in freedoms]
-    middle = median(found / share for found, share in zip(variances, shares, strict=True))
-    most = WILD * middle or math.inf
-    pooled = sum(min(found, most) * freedom for found, freedom in zip(variances, freedoms, strict=True))
-    return pooled / sum(freedoms)
 
 
 def compare_predictions(
@@ -248,7 +221,7 @@ def _sources(
     models = [_lent(_sides(pair)) for pair in pairs]
     if any(sides is None for sides in models) or not any(models):
         return None
-    seeds = tuple(float(_variance(side.mean(axis=1))) for sides in models for side in sides or ())
+    seeds = tuple(float(variance(side.mean(axis=1))) for sides in models for side in sides or ())
     typical = [pair.typical for pair, sides in zip(pairs, models, strict=True) for _ in sides or ()]
     expected = tuple(own if of is None else of for own, of in zip(seeds, typical, strict=True))
     images = []
@@ -280,7 +253,7 @@ def _lent(sides: "Sequence[NDArray[Any]]") -> "list[NDArray[Any]] | None":
 def _variance_of_single_images(scores: "Scores") -> float:
     """The mean over images of how much a score varies over seeds, beyond the mean score of all images."""
     of_each = float(scores.var(axis=0, ddof=1).mean())
-    return max(of_each - float(_variance(scores.mean(axis=1))), 0.0)
+    return max(of_each - float(variance(scores.mean(axis=1))), 0.0)
 
 
 def compare_gains_of_means(one: "tuple[Values, Values]", other: "tuple[Values, Values]") -> PairedTest:
@@ -316,12 +289,7 @@ def _minus(a: float, b: float) -> float:
 
 def _spreads(a: "NDArray[Any]", b: "NDArray[Any]") -> tuple[float, ...]:
     """The variance between seeds of each side."""
-    return tuple(_variance(side) for side in _lent((a, b)) or ())
-
-
-def _variance(values: "NDArray[Any]") -> float:
-    """Of values (num,); none at all where they are equal, whatever rounding makes of that."""
-    return float(values.var(ddof=1)) if values.min() < values.max() else 0.0
+    return tuple(variance(side) for side in _lent((a, b)) or ())
 
 
 def _welch(difference: float, parts: list[Part], seeds: tuple[float, ...], method: str) -> PairedTest:
@@ -341,13 +309,13 @@ def _mean_noise(a: "NDArray[Any]", b: "NDArray[Any]", typical: float | None = No
     several = a if len(a) > 1 else b
     # One estimate serves both sides, so it is one part with its own degrees of freedom (pooled t test).
     share = 1 / len(a) + 1 / len(b)
-    return [Part(_variance(several) * share, len(several) - 1, None if typical is None else typical * share)]
+    return [Part(variance(several) * share, len(several) - 1, None if typical is None else typical * share)]
 
 
 def _noise_of_mean(values: "NDArray[Any]", typical: float | None = None) -> Part:
     """The variance of the mean of values (num,)."""
     expected = None if typical is None else typical / len(values)
-    return Part(_variance(values) / len(values), len(values) - 1, expected)
+    return Part(variance(values) / len(values), len(values) - 1, expected)
 
 
 def _t_test(difference: float, parts: list[Part], bounds: tuple[float, float], method: str) -> PairedTest:

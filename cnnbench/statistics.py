@@ -7,7 +7,7 @@ test set, and which seed trained the model; each function says which of the two 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 SIGNIFICANT = 0.05  # p at most that
 PROPORTION = (0.0, 1.0)
+# More times the middle variance than this is wild. By simulation: with 4, or the middle variance alone, pairs
+# are called different more often where variances differ (docs/runs.md has the figures of 10).
+WILD = 10
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,32 @@ def trials_needed(share: float) -> int:
     """
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     return math.ceil(z**2 * share / (1 - share))
+
+
+def variance(values: "NDArray[Any]") -> float:
+    """The variance of values (num,); none at all where they are equal, whatever rounding makes of that."""
+    return float(values.var(ddof=1)) if values.min() < values.max() else 0.0
+
+
+def typical_variance(variants: "Sequence[NDArray[Any]]") -> float | None:
+    """The variance between seeds of the mean scores (num_seeds, N) of a variant, pooled over all variants.
+
+    A variant whose seeds scatter wildly counts as `WILD` times the middle one, lest it hides what steady ones
+    show. None where fewer than two have several seeds: that is no more than a pair knows itself.
+    """
+    from scipy import stats
+
+    several = [scores for scores in variants if len(scores) > 1]
+    if len(several) < 2:
+        return None
+    freedoms = [len(scores) - 1 for scores in several]
+    variances = [variance(scores.mean(axis=1)) for scores in several]
+    # of so few seeds most variances are too small: what is in the middle is held against that of chi-square
+    shares = [float(stats.chi2.median(freedom)) / freedom for freedom in freedoms]
+    middle = median(found / share for found, share in zip(variances, shares, strict=True))
+    most = WILD * middle or math.inf
+    pooled = sum(min(found, most) * freedom for found, freedom in zip(variances, freedoms, strict=True))
+    return pooled / sum(freedoms)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

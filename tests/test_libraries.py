@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cnnbench.libraries import architectures, is_model, model_names, split_name
+from cnnbench.libraries import architectures, is_model, model_names, split_name, transforms
 
 
 def test_torchvisions_classifiers() -> None:
@@ -50,3 +50,9 @@ def test_neither_library_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_transform_made_of_functions_cannot_be_named() -> None:
+    """albumentations' Lambda without a function leaves every image as it is."""
+    assert "Lambda" not in transforms()
+    assert {"Blur", "RandomRotate90"} <= set(transforms())

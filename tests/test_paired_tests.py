@@ -16,9 +16,8 @@ from cnnbench.paired_tests import (
     compare_means,
     compare_predictions,
     mcnemar,
-    typical_variance,
 )
-from cnnbench.statistics import holm
+from cnnbench.statistics import holm, typical_variance
 
 
 def paired(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ from cnnbench.paired_tests import (
     compare_means,
     compare_predictions,
     mcnemar,
-    typical_variance,
 )
 from cnnbench.seeds_needed import limited_by_images, power, seeds_needed
+from cnnbench.statistics import typical_variance
 
 
 def of(difference: float, noise: Noise | None) -> PairedTest:

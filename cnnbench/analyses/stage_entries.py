@@ -10,12 +10,12 @@ from cnnbench.analyses import plots
 from cnnbench.analyses.base import Subject
 from cnnbench.analyses.rise import rise_of
 from cnnbench.course import values_by_epoch
-from cnnbench.paired_tests import PairedTest, compare_predictions, typical_variance
+from cnnbench.paired_tests import PairedTest, compare_predictions
 from cnnbench.reading import DamagedError
 from cnnbench.recipe.config import JudgedOn
 from cnnbench.runs import Run
 from cnnbench.settings import choice_of_images, flatten
-from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, mean_interval
+from cnnbench.statistics import PROPORTION, Estimate, binomial_interval, mean_interval, typical_variance
 
 if TYPE_CHECKING:
     import numpy as np

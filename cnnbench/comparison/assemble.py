@@ -23,10 +23,16 @@ from cnnbench.paired_tests import (
     compare_gains_of_means,
     compare_means,
     compare_predictions,
-    typical_variance,
 )
 from cnnbench.settings import Digests, choice_of_images, differ
-from cnnbench.statistics import Estimate, binomial_interval, holm, image_interval, mean_interval
+from cnnbench.statistics import (
+    Estimate,
+    binomial_interval,
+    holm,
+    image_interval,
+    mean_interval,
+    typical_variance,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

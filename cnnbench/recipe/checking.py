@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError, create_model
 
@@ -24,6 +24,7 @@ from cnnbench.recipe.config import (
     TrainConfig,
 )
 from cnnbench.recipe.encoders import encoder_options, keys_to_set, read_encoder
+from cnnbench.recipe.findings import bare, innermost
 from cnnbench.recipe.initialization import is_variance, read_init, takes_init
 from cnnbench.recipe.merging import DEFAULT_NAMES, Layer
 from cnnbench.recipe.mistakes import Mistake, choices, expected, found, nearest
@@ -301,41 +302,28 @@ class Checker:
         self, problem: Any, model: type[BaseModel], values: Any, layer: Layer, path: Path, partial: bool
     ) -> None:
         """One of pydantic's findings in our words: the innermost place there is, and what fits there."""
-        annotation: Any = model
-        missing = problem["type"] == "missing"
-        for step in problem["loc"]:
-            annotation = _bare(annotation)
-            if _is_model(annotation) and isinstance(values, dict):
-                if step not in annotation.model_fields or step not in values:
-                    break
-                annotation = _annotation(annotation, str(step))
-            elif get_origin(annotation) is list and isinstance(step, int) and isinstance(values, list):
-                annotation = get_args(annotation)[0]
-            else:
-                break  # inside a union: what fits is said of the whole
-            values = values[step]
-            path = (*path, step)
-        else:
-            step = None
-        where = layer.origin(path)
-        if missing and step is not None:
+        place = innermost(model, values, problem["loc"], path)
+        where, key = layer.origin(place.path), place.key
+        if problem["type"] == "missing" and key is not None:
             if not partial:
-                wanted = expected(_annotation(_bare(annotation), str(step)))
-                named = isinstance(values, dict) and "name" in values  # that which asks for it
-                where = layer.origin((*path, "name")) if named else where
-                self.add(where, f"{step} is missing: expected {wanted}", on_key=True)
-        elif problem["type"] == "extra_forbidden" and step is not None:
-            known = annotation.model_fields
-            what = f"key {{}} in {path[-1] if path else layer.section}"
-            self.unknown(layer.origin((*path, step)), step, what, known, on_key=True)
+                named = isinstance(place.value, dict) and "name" in place.value  # that which asks for it
+                where = layer.origin((*place.path, "name")) if named else where
+                self.add(
+                    where, f"{key} is missing: expected {expected(place.expected_of_key())}", on_key=True
+                )
+        elif problem["type"] == "extra_forbidden" and key is not None:
+            what = f"key {{}} in {place.path[-1] if place.path else layer.section}"
+            known = place.annotation.model_fields
+            self.unknown(layer.origin((*place.path, key)), key, what, known, on_key=True)
         elif problem["type"] == "value_error":
             message = str(problem["msg"]).removeprefix("Value error, ")
             self.add(layer.origin(("val_size",)) if "val_size" in message else where, message, on_key=True)
         else:
             near = None
-            if isinstance(values, str):
-                near = nearest(values, [arg for arg in get_args(_bare(annotation)) if isinstance(arg, str)])
-            self.add(where, f"expected {expected(annotation)}, found {found(values)}", near=near)
+            if isinstance(place.value, str):
+                fitting = [arg for arg in get_args(bare(place.annotation)) if isinstance(arg, str)]
+                near = nearest(place.value, fitting)
+            self.add(where, f"expected {expected(place.annotation)}, found {found(place.value)}", near=near)
 
     def keys(self, layer: Layer, parts: Sequence[str]) -> list[str] | None:
         """What may stand in this table of a section; None where anything may, or nobody knows."""
@@ -372,30 +360,8 @@ def home_of(key: object) -> str | None:
     return next((section for section, model in SECTIONS.items() if key in model.model_fields), None)
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
 def _default_name(layer: Layer, path: Path) -> str | None:
     return DEFAULT_NAMES.get((layer.section, *map(str, path)))
-
-
-def _bare(annotation: Any) -> Any:
-    """The annotation without bounds and without None."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    args = [arg for arg in get_args(annotation) if arg is not type(None)]
-    optional = type(None) in get_args(annotation) and len(args) == 1
-    return _bare(args[0]) if optional else annotation
-
-
-def _annotation(model: Any, key: str) -> Any:
-    """The annotation of a field as it was written, bounds included."""
-    field = model.model_fields[key]
-    annotation = field.annotation
-    for item in field.metadata:
-        annotation = Annotated[annotation, item]
-    return annotation
 
 
 @lru_cache(maxsize=64)

@@ -12,9 +12,9 @@ import pytest
 from cnnbench.analyses.base import Figure, Stage, Subject, Table
 from cnnbench.analyses.stage_entries import Entry, paired_test, typical_variances
 from cnnbench.analyses.stages import Stages
-from cnnbench.paired_tests import compare_predictions, typical_variance
+from cnnbench.paired_tests import compare_predictions
 from cnnbench.runs import Run
-from cnnbench.statistics import Estimate, holm
+from cnnbench.statistics import Estimate, holm, typical_variance
 
 MakeRun = Callable[..., Run]
 NUM = 200

@@ -26,8 +26,8 @@ from cnnbench.paired_tests import (
     compare_gains,
     compare_means,
     compare_predictions,
-    typical_variance,
 )
+from cnnbench.statistics import typical_variance
 
 NUM_TEST, NUM_VAL = 1000, 100
 CONFIG: dict[str, Any] = {
