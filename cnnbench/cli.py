@@ -1,6 +1,5 @@
 """The program: its commands, what ends it, and with which exit code. Its start imports nothing heavy."""
 
-import codecs
 import errno
 import os
 import sys
@@ -67,26 +66,14 @@ def main() -> None:
         end_interrupted()
 
 
-# what stands for a sign that the encoding of the output lacks; else a question mark does
-IN_ASCII = {"★": "*", "±": "+-", "≈": "~", "×": "x", "–": "-", "−": "-", "→": "->", "…": "...", "·": "-"}
-
-
 def ready_streams() -> None:
     """Output that is closed goes nowhere, and what its encoding lacks is written with other signs."""
-    codecs.register_error("cnnbench", in_ascii)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 open to the end
         elif isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="cnnbench")
-
-
-def in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """What stands for signs that an encoding lacks, and where to go on: an error handler for codecs."""
-    assert isinstance(error, UnicodeEncodeError)
-    signs = error.object[error.start : error.end]
-    return "".join(IN_ASCII.get(sign, "?") for sign in signs), error.end
+            stream.reconfigure(errors=console.IN_OTHER_SIGNS)
 
 
 def end_interrupted() -> NoReturn:

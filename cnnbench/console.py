@@ -1,5 +1,6 @@
 """What a person sees: messages on stderr, results on stdout; what moves is in `live`."""
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,22 @@ WIDTH_OF_A_PIPE = 200
 if TYPE_CHECKING:
     from cnnbench.analyses.base import Cell
 
+# what stands for a sign that the encoding of the output lacks; else a question mark does
+IN_ASCII = {"★": "*", "±": "+-", "≈": "~", "×": "x", "–": "-", "−": "-", "→": "->", "…": "...", "·": "-"}
+IN_OTHER_SIGNS = "cnnbench.in_other_signs"  # the name of the error handler
+
 # Characters of a name that are kept on one line in a table, whatever the width.
 MOST_IN_ONE_PIECE = 56
+
+
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What stands for signs that an encoding lacks, and where to go on: an error handler for codecs."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(sign, "?") for sign in signs), error.end
+
+
+codecs.register_error(IN_OTHER_SIGNS, in_ascii)
 
 
 def make_console(stderr: bool) -> Console:
@@ -59,10 +74,15 @@ def print_table(
     Where it is too wide, titles are broken, then columns left out in the order of `optional`; returns those.
     """
     console = make_console(stderr=False)
-    cells = [list(map(as_text, row)) for row in rows]
-    shown, cells, left_out = fitted(list(columns), cells, optional, console.width)
+
+    def written(text: str) -> str:  # before widths are measured
+        return text.encode(console.encoding, IN_OTHER_SIGNS).decode(console.encoding)
+
+    cells = [[written(as_text(cell)) for cell in row] for row in rows]
+    columns, optional = list(map(written, columns)), list(map(written, optional))
+    shown, cells, left_out = fitted(columns, cells, optional, console.width)
     left -= len(set(columns[:left]) & set(left_out))
-    console.print(table(title, shown, cells, left=left))
+    console.print(table(written(title), shown, cells, left=left))
     return left_out
 
 

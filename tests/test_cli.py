@@ -410,7 +410,7 @@ def test_nothing_but_problems_is_no_comparison(form: str, cnnbench: Command, tmp
 
 
 def test_what_an_encoding_lacks_is_written_with_other_signs() -> None:
-    from cnnbench.cli import in_ascii
+    from cnnbench.console import in_ascii
 
     codecs.register_error("of_a_test", in_ascii)
     assert "★ 91.2 ± 0.3, ≈ 3×3 – 日".encode("ascii", "of_a_test") == b"* 91.2 +- 0.3, ~ 3x3 - ?"

@@ -85,6 +85,18 @@ def test_markup_in_names_is_text_and_none_is_a_dash(capsys: pytest.CaptureFixtur
     assert "–" in out
 
 
+def test_in_an_encoding_that_lacks_signs_columns_stay_straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    console.print_table("3×3", ["a → b", "c"], [["91.2 ± 0.3 ★", "×"], ["7", "10"]])
+    console.sys.stdout.flush()
+    title, *lines = written.getvalue().decode("ascii").splitlines()
+    assert title == "3x3"
+    assert "91.2 +- 0.3 *" in lines[3]
+    assert "a -> b" in lines[1]
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_an_error_keeps_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     message = (
         'question.toml:2:8: unknown dataset "digitz"\n    name = "digitz"\n           ^^^^^^^^\n'
