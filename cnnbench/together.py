@@ -32,7 +32,8 @@ from cnnbench.training import (
     TrainingState,
     add_untrained_row,
     finish_epoch,
-    learning_rate,
+    forget_gradients,
+    learning_rates,
     stops_early,
 )
 
@@ -193,11 +194,11 @@ def _steps(
     counts = [torch.zeros((), dtype=torch.int64, device=loader.device) for _ in states]
     resizing = config.progressive_resizing
     size = resizing.size_in(epoch, config.epochs) if resizing else None
-    num_images, lr = 0, config.lr
+    num_images, lr, rate = 0, config.lr, learning_rates(config)
     start = last_report = perf_counter()
     batches = [each.loader.train_batches(each.seed, epoch, size) for each in active.values()]
     for step, batch in enumerate(zip(*batches, strict=True)):
-        lr = learning_rate(config, ((epoch - 1) * num_steps + step + 0.5) / (config.epochs * num_steps))
+        lr = rate(((epoch - 1) * num_steps + step + 0.5) / (config.epochs * num_steps))
         for group in optimizer.param_groups:
             group["lr"] = lr
         logits = model(torch.stack([inputs for inputs, _ in batch]))
@@ -208,7 +209,7 @@ def _steps(
         if config.grad_clip is not None:
             clip_each(list(model.stacked.values()), config.grad_clip)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        forget_gradients(optimizer)
         for place, (own, (_, targets)) in enumerate(zip(logits.detach(), batch, strict=True)):
             losses[place, step] = each_loss[place].detach()
             counts[place] = counts[place] + task.counts(own, targets)

@@ -1,7 +1,7 @@
 """The train loop, for every task."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import Any, cast
@@ -245,13 +245,14 @@ def train_epoch(
     losses = torch.zeros(num_steps, device=loader.device)
     counts = torch.zeros((), dtype=torch.int64, device=loader.device)
     num_images = 0
+    rate = learning_rates(config)
     resizing = config.progressive_resizing
     size = resizing.size_in(epoch, config.epochs) if resizing else None
     begin_epoch(state.model, epoch)
     state.model.train()
     start = last_report = perf_counter()
     for step, (inputs, targets) in enumerate(loader.train_batches(seed, epoch, size)):
-        lr = learning_rate(config, (first_step + step + 0.5) / (config.epochs * num_steps))
+        lr = rate((first_step + step + 0.5) / (config.epochs * num_steps))
         for group, factor in zip(state.optimizer.param_groups, state.lr_factors, strict=True):
             group["lr"] = lr * factor
         loss, counted = passes(inputs, targets)
@@ -261,7 +262,7 @@ def train_epoch(
             nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(state.optimizer)
         losses[step] = loss.detach()
         counts = counts + counted
         num_images += len(targets)
@@ -318,10 +319,18 @@ def finish_epoch(
     state.add(row, probe(state.model, loader, precision, epoch, task.loss))
 
 
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """The learning rate at `progress`, 0 to 1 of the planned training."""
-    schedule = catalog.resolve(catalog.SCHEDULES[config.schedule.name])
-    return config.lr * float(cast("Any", schedule)(progress, **config.schedule.options))
+def learning_rates(config: TrainConfig) -> Callable[[float], float]:
+    """The learning rate as a function of progress, 0 to 1 of the planned training."""
+    schedule = cast("Any", catalog.resolve(catalog.SCHEDULES[config.schedule.name]))
+    options = config.schedule.options
+    return lambda progress: config.lr * float(schedule(progress, **options))
+
+
+def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """`zero_grad`, without what that writes down for a profiler at every step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def stops_early(rows: list[Epoch], config: TrainConfig, let_go: int = 0) -> bool:

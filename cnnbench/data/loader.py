@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EVAL_BATCH: dict[TaskName, int] = {"classification": 512, "segmentation": 32}
 # An evaluation keeps nothing for backward: so many batches of training at a time fit where one of those does.
 EVAL_FACTOR = 4
+# What is not augmented is gathered and normalized for several batches at a time, up to so many bytes of them.
+# Small batches take less time than it takes to launch what is done to them.
+AHEAD_BYTES = 2**20
 _ORDER = 0  # third counter of the draws of an epoch; its steps follow from 1
 _NO_EPOCH = 0  # second counter of what is drawn once for all epochs, which count from 1
 
@@ -82,18 +85,30 @@ class Loader:
         order = torch.randperm(len(train), generator=_generator(seed, epoch, _ORDER))
         starts = torch.randint(0, 2, (len(train),), generator=_generator(seed, _NO_EPOCH, _ORDER))
         turns = starts[order] + epoch  # stays on the CPU, where all draws are made
-        order = order.to(self.device)
+        order = order[: self.num_train_steps * self.batch_size].to(self.device)
+        if not self.augment.transforms:
+            yield from self._unaugmented(order, size)
+            return
         for step in range(self.num_train_steps):
             chosen = slice(step * self.batch_size, (step + 1) * self.batch_size)
             images, targets = train.gather(order[chosen])
-            if self.augment.transforms:  # else nothing is drawn, and to make a generator takes its time too
-                generator = _generator(seed, epoch, step + 1)
-                if self.dataset.task == "segmentation":
-                    images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
-                else:
-                    images = self.augment(images, generator, turns[chosen])
-                self._refuse_others(images)  # what one batch came out as, another need not
+            generator = _generator(seed, epoch, step + 1)
+            if self.dataset.task == "segmentation":
+                images, targets = self.augment.with_masks(images, targets, generator, turns[chosen])
+            else:
+                images = self.augment(images, generator, turns[chosen])
+            self._refuse_others(images)  # what one batch came out as, another need not
             yield self.normalize(images, size), targets
+
+    def _unaugmented(self, order: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+        train = self.dataset.train
+        at_once = max(1, AHEAD_BYTES // (self.batch_size * train.images[0].nbytes)) * self.batch_size
+        for first in range(0, len(order), at_once):
+            images, targets = train.gather(order[first : first + at_once])
+            inputs = self.normalize(images, size)
+            for start in range(0, len(inputs), self.batch_size):
+                stop = start + self.batch_size
+                yield inputs[start:stop], targets[start:stop]
 
     def begin_inputs(self, seed: int) -> Tensor:
         """A batch (B, C, H, W) as those of training are, and none of them, to fit a model to."""

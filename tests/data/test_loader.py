@@ -43,6 +43,26 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone(dataset: Dataset) -> None:
     assert torch.equal(expected[1], resumed[1])
 
 
+@pytest.mark.parametrize("size", [None, 6])
+def test_batches_made_ahead_are_those_made_singly(
+    dataset: Dataset, size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = Loader(dataset, config(batch_size=20), CPU, torch.bfloat16)
+    made = list(loader.train_batches(1, 3, size))
+    assert [len(targets) for _, targets in made] == [20] * 11
+    assert len({inputs.untyped_storage().data_ptr() for inputs, _ in made}) == 1  # all at once
+    for at_a_time, num_storages in ((1, 11), (3, 4)):
+        monkeypatch.setattr(
+            "cnnbench.data.loader.AHEAD_BYTES", at_a_time * 20 * dataset.train.images[0].nbytes
+        )
+        others = list(loader.train_batches(1, 3, size))
+        assert len({inputs.untyped_storage().data_ptr() for inputs, _ in others}) == num_storages
+        for (inputs, targets), (other_inputs, other_targets) in zip(made, others, strict=True):
+            assert torch.equal(inputs, other_inputs)
+            assert torch.equal(targets, other_targets)
+            assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize(("seed", "epoch"), [(2, 3), (1, 4), (3, 1)])
 def test_other_seeds_and_epochs_differ(dataset: Dataset, seed: int, epoch: int) -> None:
     loader = Loader(dataset, config(), CPU)
