@@ -22,7 +22,7 @@ from cnnbench.precision import Precision
 from cnnbench.recipe.config import RunConfig
 from cnnbench.tasks import make_task
 from cnnbench.threads import threads_for
-from cnnbench.training import Epoch, TrainingState, fit
+from cnnbench.training import TrainingState, fit
 
 Measure = Callable[[int], float]
 WARMUP_STEPS = 2
@@ -54,11 +54,11 @@ def data_alone(config: RunConfig, dataset: Dataset, device: torch.device, precis
 
     def measure(num_steps: int) -> float:
         nonlocal epoch
-        epoch += 1
-        batches = loader.train_batches(config.seed, epoch)
-        start, count = perf_counter(), 0
-        for _, (_, targets) in zip(range(num_steps), batches, strict=False):
-            count += len(targets)
+        start, count, steps = perf_counter(), 0, iter(range(num_steps))
+        while count < num_steps * loader.batch_size:  # epochs, as many as it takes
+            epoch += 1
+            for (_, targets), _ in zip(loader.train_batches(config.seed, epoch), steps, strict=False):
+                count += len(targets)
         wait(device)
         return count / (perf_counter() - start)
 
@@ -98,7 +98,7 @@ def steps_alone(
 
 
 def whole_loop(config: RunConfig, dataset: Dataset, device: torch.device, precision: Precision) -> Measure:
-    """`fit` for one epoch of so many steps: augmentation, training, metrics, and validation in proportion.
+    """`fit` for about so many steps, an epoch or several: augmentation, training, metrics, and validation.
 
     What is written to disk once an epoch, and the probe of its gradients, is not counted: an epoch here is
     shorter than a real one.
@@ -108,10 +108,16 @@ def whole_loop(config: RunConfig, dataset: Dataset, device: torch.device, precis
     state = TrainingState(model, config.train, precision)
 
     def measure(num_steps: int) -> float:
-        loader = make_loader(config, cut(dataset, num_steps * config.data.batch_size), device, precision)
-        one_more = config.train.model_copy(update={"epochs": max(len(state.rows), 1), "early_stopping": None})
-        *_, last = (row for row in fit(state, loader, one_more, precision, seed=0) if isinstance(row, Epoch))
-        return last.num_images / (last.train_seconds + last.val_seconds)
+        num_images = num_steps * config.data.batch_size
+        num_epochs = max(1, round(num_images / len(dataset.train)))
+        part = cut(dataset, num_images) if num_images < len(dataset.train) else dataset
+        last = max(len(state.rows), 1) + num_epochs - 1
+        more = config.train.model_copy(update={"epochs": last, "early_stopping": None})
+        for _ in fit(state, make_loader(config, part, device, precision), more, precision, seed=0):
+            pass
+        rows = state.rows[-num_epochs:]
+        seconds = sum(row.train_seconds + row.val_seconds for row in rows)
+        return sum(row.num_images for row in rows) / seconds
 
     return measure
 

@@ -12,7 +12,7 @@ import torch
 from cnnbench import memory
 from cnnbench.bench import loops
 from cnnbench.bench.peak import matmul_flops
-from cnnbench.bench.trials import faster_notebook, seconds_to_compile, steps_in
+from cnnbench.bench.trials import faster_notebook, seconds_to_compile, steps_in, steps_of_epoch
 from cnnbench.data import data_root, describe_dataset, load_dataset
 from cnnbench.data.base import Dataset, Split
 from cnnbench.errors import CnnbenchError, about
@@ -24,6 +24,7 @@ from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
+MOST_EPOCHS = 50  # of what takes less than a turn; the notebook's loop has one
 PEAKS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,
@@ -251,12 +252,18 @@ def measure_variant(
         )
         for name, make in LOOPS.items()
     }
-    num_steps = {name: steps_in(seconds, measures[name], config, dataset, device) for name in measures}
+    longest = steps_of_epoch(config, dataset)
+    num_steps = {
+        name: steps_in(seconds, measure, config.data.batch_size, device, MOST_EPOCHS * longest)
+        for name, measure in measures.items()
+    }
     peak_memory_mib = memory.peak_mib(device)  # before the notebook's images come beside
     workers = None
     if dataset.task == "classification" and not takes_bytes(config.model, config.plugins):
         workers, measures["notebook"] = faster_notebook(config, dataset, device)
-        num_steps["notebook"] = steps_in(seconds, measures["notebook"], config, dataset, device)
+        num_steps["notebook"] = steps_in(
+            seconds, measures["notebook"], config.data.batch_size, device, longest
+        )
     compile_seconds = 0.0
     if compiled:
         make = loops.steps_alone(config, dataset, device, precision, compiled=True)

@@ -45,13 +45,17 @@ def trial_steps(device: torch.device) -> int:
     return CUDA_TRIAL_STEPS if device.type == "cuda" else TRIAL_STEPS
 
 
+def steps_of_epoch(config: RunConfig, dataset: Dataset) -> int:
+    """How many steps a notebook's epoch has beside those that warm it up."""
+    return len(dataset.train) // config.data.batch_size - loops.WARMUP_STEPS
+
+
 def steps_in(
-    seconds: float, measure: loops.Measure, config: RunConfig, dataset: Dataset, device: torch.device
+    seconds: float, measure: loops.Measure, batch_size: int, device: torch.device, longest: int
 ) -> int:
-    """How many steps fill so much time, found by a trial that also warms up; no more than an epoch has."""
-    longest = len(dataset.train) // config.data.batch_size - loops.WARMUP_STEPS
+    """How many steps fill so much time, found by a trial that also warms up; no more than `longest`."""
     trial = max(1, min(trial_steps(device), longest))
     if device.type == "cuda":  # where warming up takes many times as long as the trial
         measure(trial)
-    wanted = round(measure(trial) * seconds / config.data.batch_size)
+    wanted = round(measure(trial) * seconds / batch_size)
     return max(1, min(max(wanted, 2), longest))
