@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from turns import in_turns, ratios, show, spread
+from turns import in_turns, positive, ratios, show, spread
 
 QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 BASE = "import typer, rich"
@@ -42,9 +42,11 @@ except Begun:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe", nargs="?", default=str(QUICKSTART))
-    parser.add_argument("--repeats", type=int, default=7, help="turns that count (7)")
+    parser.add_argument("--repeats", type=positive, default=7, help="turns that count (7)")
     asked = parser.parse_args()
     ways = {BASE: ["-c", BASE]} | COMMANDS
     found = in_turns({name: partial(seconds, command) for name, command in ways.items()}, asked.repeats)

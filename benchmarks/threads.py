@@ -13,7 +13,7 @@ import sys
 from functools import partial
 
 import torch
-from turns import in_turns, ratios, show, spread
+from turns import in_turns, positive, ratios, show, spread
 
 from cnnbench import memory
 from cnnbench.bench import STANDARD, loops
@@ -24,24 +24,26 @@ from cnnbench.precision import choose_precision
 from cnnbench.recipe import load_recipe
 
 SIZES = {"mnist-mlp": [16, 32, 64, 128, 256, 512], "mnist-cnn": [4, 8, 16, 32, 128]}
-SECONDS = 0.5  # of a turn, about
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=positive, default=5, help="turns that count (5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="how long a turn is, about (0.5)")
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help="number format")
     parser.add_argument("--beside", type=int, default=0, metavar="N", help="programs at work beside it")
     asked = parser.parse_args()
     beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(asked.beside)]
     try:
-        measure(asked.repeats, asked.precision)
+        measure(asked.repeats, asked.precision, asked.seconds)
     finally:
         for each in beside:
             each.kill()
 
 
-def measure(repeats: int, precision_name: str) -> None:
+def measure(repeats: int, precision_name: str, seconds: float) -> None:
     device, most = torch.device("cpu"), torch.get_num_threads()
     precision = choose_precision(precision_name, device)
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= most]
@@ -54,7 +56,7 @@ def measure(repeats: int, precision_name: str) -> None:
             dataset = images_or_noise(config, data_root(None), [])
             macs = batch_size * summarize_config(config.model, dataset.in_shape, dataset.num_classes).macs
             loop = loops.whole_loop(config, dataset, device, precision)
-            num_steps = max(3, min(len(dataset.train), int(SECONDS * loop(3))) // batch_size)
+            num_steps = max(3, min(len(dataset.train), int(seconds * loop(3))) // batch_size)
             ways = {str(count): partial(milliseconds, loop, count, num_steps, batch_size) for count in counts}
             found = in_turns(ways, repeats)
             faster = [spread(ratios(found["1"], found[str(count)])) for count in counts[1:]]

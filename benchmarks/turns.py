@@ -1,9 +1,17 @@
 """What every benchmark here does: things take turns, so that all of them meet the same machine."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from statistics import median
 
 from cnnbench import console
+
+
+def positive(text: str) -> int:
+    """An option that is a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def in_turns(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:

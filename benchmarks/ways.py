@@ -15,7 +15,7 @@ from functools import partial
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from turns import in_turns, ratios, show, spread
+from turns import in_turns, positive, ratios, show, spread
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
         "--way", action="append", required=True, help="options of `cnnbench recipe`; repeatable"
     )
     parser.add_argument("--each", default="", metavar="OPTIONS", help="what is added to every way")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that count (3)")
+    parser.add_argument("--repeats", type=positive, default=3, help="turns that count (3)")
     asked = parser.parse_args()
     ways = {way: partial(seconds, asked.recipe, shlex.split(f"{asked.each} {way}")) for way in asked.way}
     found = in_turns(ways, asked.repeats)

@@ -65,6 +65,13 @@ def choice_of_images(config: Mapping[str, Any]) -> str:
     return json.dumps(data, sort_keys=True)
 
 
+def digests_of(images: Mapping[str, Any], config: Mapping[str, Any]) -> Digests:
+    """What a result says of its images, as far as it knows; pixels are those of one `image_size`."""
+    size = config.get("data", {}).get("image_size")
+    names = {"digest": "digest", "pixels": f"pixels at {size}"}
+    return frozenset((names[name], str(images[name])) for name in DIGESTS if images.get(name))
+
+
 def differ(digests: Iterable[tuple[str, str]]) -> bool:
     """Whether one of them has several values: these are not the same images."""
     found = set(digests)

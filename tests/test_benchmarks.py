@@ -63,6 +63,22 @@ def test_startup() -> None:
         assert row in done.stdout
 
 
+def test_threads() -> None:
+    done = run("threads.py", "--repeats=1", "--seconds=0.01", "--precision=fp32")
+    assert done.returncode == 0, done.stderr
+    assert "fp32: how many times as fast more threads are" in done.stdout
+    assert "26,017,792" in done.stdout  # 128 times 784 * 256 + 256 * 10
+
+
+@pytest.mark.parametrize("name", ["startup.py", "threads.py", "ways.py"])
+@pytest.mark.parametrize("repeats", ["0", "-1", "x"])
+def test_turns_are_counted_from_one(name: str, repeats: str) -> None:
+    given = ["--way=", "recipe"] if name == "ways.py" else []
+    done = run(name, f"--repeats={repeats}", *given)
+    assert done.returncode == 2
+    assert f"{repeats!r} is no whole number from 1 on" in done.stderr
+
+
 def test_a_way_that_fails_is_told() -> None:
     done = run("ways.py", "recipes/quickstart.toml", "--way=--only nothing", "--repeats=1")
     assert done.returncode == 1

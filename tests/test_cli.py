@@ -409,6 +409,20 @@ def test_nothing_but_problems_is_no_comparison(form: str, cnnbench: Command, tmp
     assert "there is nothing to compare: broken: " in done.err
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("recipe", "{RECIPE}..."),
+        ("compare", "[PATH]..."),
+        ("predict", "{RUN} {IMAGE}..."),
+        ("data", "[NAME]..."),
+    ],
+)
+def test_usage_repeats_what_can_be_repeated(command: str, usage: str, cnnbench: Command) -> None:
+    first = cnnbench(command, "--help").out.strip().splitlines()[0]
+    assert first.strip() == f"Usage: cnnbench {command} [OPTIONS] {usage}"
+
+
 def test_what_an_encoding_lacks_is_written_with_other_signs() -> None:
     from cnnbench.console import in_ascii
 

@@ -97,6 +97,13 @@ def test_in_an_encoding_that_lacks_signs_columns_stay_straight(monkeypatch: pyte
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_column_whose_title_an_encoding_lacks_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    monkeypatch.setenv("COLUMNS", "20")
+    left_out = console.print_table("", ["name", "a ± b", "c"], [["x", "1" * 30, "2"]], optional=["a ± b"])
+    assert left_out == ["a +- b"]
+
+
 def test_an_error_keeps_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     message = (
         'question.toml:2:8: unknown dataset "digitz"\n    name = "digitz"\n           ^^^^^^^^\n'

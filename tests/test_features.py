@@ -163,6 +163,20 @@ def test_batches_of_features_are_those_of_the_images(dataset: Dataset) -> None:
     assert not model.on_features
 
 
+def test_features_are_counted_where_batches_are_made_ahead(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image of few bytes may have features of many."""
+    with reused_features(pretrained().eval(), Loader(dataset, DATA, CPU, as_bytes=True), FP32) as (
+        batches,
+        _,
+    ):
+        one = next(batches.train_batches(7, 2))[0]
+        monkeypatch.setattr("cnnbench.data.loader.AHEAD_BYTES", 2 * one.nbytes)
+        storages = [inputs.untyped_storage().nbytes() for inputs, _ in batches.train_batches(7, 2)]
+        assert storages == [2 * one.nbytes, 2 * one.nbytes, one.nbytes]
+
+
 def test_dropout_before_the_new_layer_stays_random(dataset: Dataset) -> None:
     model = pretrained()
     model.begin_epoch(1)

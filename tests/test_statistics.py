@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from cnnbench.statistics import (
@@ -13,6 +14,7 @@ from cnnbench.statistics import (
     mean_interval,
     pareto_front,
     trials_needed,
+    typical_variance,
     written_p,
 )
 
@@ -134,3 +136,23 @@ def test_pareto_front(costs: list[float], values: list[float], front: list[int])
 )  # fmt: skip
 def test_a_p_value_never_contradicts_its_verdict(p_value: float, text: str) -> None:
     assert written_p(p_value) == text
+
+
+def test_a_variant_that_scatters_wildly_counts_as_ten_times_the_middle_one() -> None:
+    """By hand: the median of chi-square with one degree of freedom is 0.45494, with two 1.38629."""
+    steady = np.array([[1.0, 0.0], [0.0, 0.0]])  # means 1/2, 0: variance 1/8
+    wild = 20 * steady  # 50
+    assert typical_variance([steady, steady, wild]) == pytest.approx((2 / 8 + 10 / 8 / 0.45494) / 3, rel=1e-4)
+    assert typical_variance([steady, steady, 4 * steady]) == pytest.approx((1 + 1 + 16) / 8 / 3)
+    assert typical_variance([steady, wild]) == pytest.approx((1 / 8 + 50) / 2)  # neither is in the middle
+    three = np.array([[0.0], [0.0], [1.0]])  # variance 1/3
+    found = typical_variance([three, three, 30 * three])
+    assert found == pytest.approx((2 / 3 + 10 / 3 / (1.38629 / 2)) / 3, rel=1e-4)
+    ties = np.zeros((2, 2))
+    assert typical_variance([ties, ties, wild]) == pytest.approx(50 / 3)  # no middle to go by
+
+
+def test_one_variant_of_several_seeds_tells_nothing_of_others() -> None:
+    several = np.array([[True, False], [True, True]])
+    assert typical_variance([several, several[:1]]) is None
+    assert typical_variance([]) is None

@@ -5,6 +5,7 @@ Each is made once and then measured in turns: a function of a number of steps th
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from time import perf_counter
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from cnnbench.bench import notebook
 from cnnbench.data.base import Dataset
 from cnnbench.data.loader import Loader
 from cnnbench.models import build_model, takes_bytes
-from cnnbench.models.tuning import begin_epoch
+from cnnbench.models.tuning import Tuning, begin_epoch, tuning_of
 from cnnbench.passes import training_passes
 from cnnbench.precision import Precision
 from cnnbench.recipe.config import RunConfig
@@ -54,10 +55,11 @@ def data_alone(config: RunConfig, dataset: Dataset, device: torch.device, precis
 
     def measure(num_steps: int) -> float:
         nonlocal epoch
-        start, count, steps = perf_counter(), 0, iter(range(num_steps))
-        while count < num_steps * loader.batch_size:  # epochs, as many as it takes
+        start, made, count = perf_counter(), 0, 0
+        while made < num_steps:  # epochs, as many as it takes
             epoch += 1
-            for (_, targets), _ in zip(loader.train_batches(config.seed, epoch), steps, strict=False):
+            for _, targets in islice(loader.train_batches(config.seed, epoch), num_steps - made):
+                made += 1
                 count += len(targets)
         wait(device)
         return count / (perf_counter() - start)
@@ -100,19 +102,22 @@ def steps_alone(
 def whole_loop(config: RunConfig, dataset: Dataset, device: torch.device, precision: Precision) -> Measure:
     """`fit` for about so many steps, an epoch or several: augmentation, training, metrics, and validation.
 
-    What is written to disk once an epoch, and the probe of its gradients, is not counted: an epoch here is
-    shorter than a real one.
+    What is written to disk once an epoch, and the probe of its gradients, is not counted: epochs here may be
+    shorter than real ones. Where epochs differ, since a backbone is frozen, it is one at a time.
     """
     model = fresh_model(config, dataset, device)
     model.to(memory_format=torch.channels_last)
     state = TrainingState(model, config.train, precision)
+    alike = tuning_of(model) == Tuning()
 
     def measure(num_steps: int) -> float:
-        num_images = num_steps * config.data.batch_size
-        num_epochs = max(1, round(num_images / len(dataset.train)))
+        num_images = num_steps * min(config.data.batch_size, len(dataset.train))
+        num_epochs = max(1, round(num_images / len(dataset.train))) if alike else 1
         part = cut(dataset, num_images) if num_images < len(dataset.train) else dataset
         last = max(len(state.rows), 1) + num_epochs - 1
-        more = config.train.model_copy(update={"epochs": last, "early_stopping": None})
+        more = config.train.model_copy(
+            update={"epochs": last, "early_stopping": None, "progressive_resizing": None}
+        )
         for _ in fit(state, make_loader(config, part, device, precision), more, precision, seed=0):
             pass
         rows = state.rows[-num_epochs:]

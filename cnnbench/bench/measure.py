@@ -24,7 +24,7 @@ from cnnbench.recipe.config import Recipe, RunConfig
 
 PASSES = 3  # forward, and backward once for the inputs and once for the weights
 NUM_NOISE = 20_000
-MOST_EPOCHS = 50  # of what takes less than a turn; the notebook's loop has one
+MOST_EPOCHS = 50  # in a turn, where an epoch takes less time than one; of the notebook's loop it is one
 PEAKS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LOOPS = {
     "data_alone": loops.data_alone,

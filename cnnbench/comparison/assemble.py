@@ -208,14 +208,12 @@ def _typical(group: "Mapping[str, NDArray[Any]]", fixed: Mapping[str, bool]) -> 
 
 
 def _digests_of(variant: VariantMeasurements, recipe: RecipeMeasurements) -> Digests:
-    """The digests of a variant's images; of one too old to know one that of the others, if they agree."""
+    """The digests of a variant's images; of one too old to know one that of the others on the same images."""
     chosen = choice_of_images(variant.config)
     alike = [each.digests for each in recipe.variants if choice_of_images(each.config) == chosen]
-    of_all = frozenset[tuple[str, str]]().union(*alike)
+    of_all = frozenset[tuple[str, str]]().union(*(one for one in alike if not differ(one | variant.digests)))
     own = {name for name, _ in variant.digests}
-    others = {(name, value) for name, value in of_all if name not in own}
-    agreed = {pair for pair in others if not differ(each for each in others if each[0] == pair[0])}
-    return variant.digests | agreed
+    return variant.digests | {(name, value) for name, value in of_all if name not in own}
 
 
 def _same_images(

@@ -12,7 +12,7 @@ from cnnbench.measures import scores_of_masks
 from cnnbench.reading import DamagedError, check_config, read_json
 from cnnbench.recipe.defaults import with_defaults
 from cnnbench.runs import Run
-from cnnbench.settings import DIGESTS, Digests, differences
+from cnnbench.settings import Digests, differences, digests_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,7 +234,6 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
                 f"{run.path / 'predictions.npz'}: "
                 f"{name.replace('_', ' ')} is {counted:.4f}, but {said:.4f} in result.json"
             )
-    images = _mapping(result.get("images"))
     variant.measurements.append(
         Measurement(
             seed=run.seed,
@@ -244,7 +243,7 @@ def _read_run(run: Run, result: dict[str, Any], variant: VariantMeasurements) ->
             device=described(result.get("device")),
             precision=str(result.get("precision")),
             versions={str(key): str(value) for key, value in _mapping(result.get("versions")).items()},
-            digests=frozenset((name, str(images[name])) for name in DIGESTS if images.get(name)),
+            digests=digests_of(_mapping(result.get("images")), variant.config),
         )
     )
 

@@ -27,8 +27,7 @@ TRAIN = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
 TEST = {"test_batch": "40351d587109b95175f43aff81a1287e"}
-META = {"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"}
-CHECKSUMS = TRAIN | TEST | META
+CHECKSUMS = TRAIN | TEST | {"batches.meta": "5ff9c542aee3614f3951f8cda6e48888"}
 
 
 def describe(root: Path) -> Format:
@@ -49,7 +48,7 @@ def load(root: Path) -> Source:
 
     train_images, train_targets = _stack(map(read, TRAIN), 50_000)
     test_images, test_targets = _stack(map(read, TEST), 10_000)
-    (classes,) = (tuple(read(file)["label_names"]) for file in META)
+    classes = tuple(read("batches.meta")["label_names"])
     return Source(train_images, train_targets, test_images, test_targets, classes)
 
 

@@ -102,7 +102,8 @@ class Loader:
 
     def _unaugmented(self, order: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         train = self.dataset.train
-        at_once = max(1, AHEAD_BYTES // (self.batch_size * train.images[0].nbytes)) * self.batch_size
+        bytes_of_one = train.gather(order[:1])[0].nbytes  # an image, or its features
+        at_once = max(1, AHEAD_BYTES // (self.batch_size * bytes_of_one)) * self.batch_size
         for first in range(0, len(order), at_once):
             images, targets = train.gather(order[first : first + at_once])
             inputs = self.normalize(images, size)

@@ -900,6 +900,29 @@ def test_images_that_show_something_else_are_not_the_same(tmp_path: Path) -> Non
     assert [(pair.a, pair.b) for pair in compare([tmp_path / "b"]).pairs] == [("old", "new")]
 
 
+def test_images_of_several_sizes_are_the_same_images(tmp_path: Path) -> None:
+    """What they show at one size says nothing of what they show at another."""
+    runs = RecipeRuns(tmp_path / "a")
+    for name, size, pixels in (("small", 8, "aa"), ("large", 16, "bb")):
+        config = {**CONFIG, "data": {**CONFIG["data"], "image_size": size}}
+        runs.add(name, [900, 905], images={"digest": "00", "pixels": pixels}, config=config)
+        runs.variants[-1]["config"] = config
+    plan = json.loads((tmp_path / "a" / "plan.json").read_text())
+    (tmp_path / "a" / "plan.json").write_text(json.dumps({**plan, "variants": runs.variants}))
+    comparison = compare([tmp_path])
+    assert [{pair.a, pair.b} for pair in comparison.pairs] == [{"small", "large"}]
+    assert comparison.problems == []
+    assert why_apart(KNOWN["test_loss"], comparison.rows) is None
+
+
+def test_a_run_of_an_older_version_is_held_against_those_on_its_images(tmp_path: Path) -> None:
+    """Not against what images of another digest show."""
+    runs = RecipeRuns(tmp_path / "a").add("old", [900, 905], images={"digest": "00"})
+    runs.add("new", [950, 951], images={"digest": "00", "pixels": "aa"})
+    runs.add("other", [952, 953], images={"digest": "11", "pixels": "bb"})
+    assert [{pair.a, pair.b} for pair in compare([tmp_path]).pairs] == [{"old", "new"}]
+
+
 def test_seeds_whose_images_show_something_else_are_told(tmp_path: Path) -> None:
     """As of a plugin that draws its images anew in every process."""
     runs = RecipeRuns(tmp_path / "a").add("x", [900], images={"digest": "00", "pixels": "aa"})
