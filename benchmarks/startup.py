@@ -28,6 +28,7 @@ from pathlib import Path
 import torch
 start = time.perf_counter()
 from cnnbench import load_recipe, run_recipe, training
+from cnnbench.errors import CnnbenchError
 class Begun(Exception):
     pass
 def begun(*batch):
@@ -38,6 +39,9 @@ try:
         run_recipe(load_recipe(sys.argv[1]), runs_dir=Path(runs))
 except Begun:
     print(time.perf_counter() - start)
+except CnnbenchError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 """
 
 
@@ -45,9 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", nargs="?", default=str(QUICKSTART))
+    parser.add_argument("recipe", nargs="?", default=str(QUICKSTART), help="a TOML file (the quickstart)")
     parser.add_argument("--repeats", type=positive, default=7, help="turns that count (7)")
     asked = parser.parse_args()
+    recipe = in_turns({asked.recipe: partial(first_step, asked.recipe)}, asked.repeats)
     ways = {BASE: ["-c", BASE]} | COMMANDS
     found = in_turns({name: partial(seconds, command) for name, command in ways.items()}, asked.repeats)
     show(
@@ -55,7 +60,6 @@ def main() -> None:
         ["command", "seconds", "times the import's"],
         [[name, spread(times), spread(ratios(times, found[BASE]))] for name, times in found.items()],
     )
-    recipe = in_turns({asked.recipe: partial(first_step, asked.recipe)}, asked.repeats)
     show(
         "First step, from torch's import on",
         ["recipe", "seconds"],
@@ -77,7 +81,8 @@ def output(arguments: list[str]) -> str:
     """What a Python program writes; ends with its message where it fails."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if done.returncode:
-        sys.exit(done.stderr)
+        sys.stderr.write(done.stderr)
+        sys.exit(done.returncode)
     return done.stdout
 
 

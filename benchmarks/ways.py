@@ -22,14 +22,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help="a TOML file")
     parser.add_argument(
         "--way", action="append", required=True, help="options of `cnnbench recipe`; repeatable"
     )
     parser.add_argument("--each", default="", metavar="OPTIONS", help="what is added to every way")
     parser.add_argument("--repeats", type=positive, default=3, help="turns that count (3)")
     asked = parser.parse_args()
-    ways = {way: partial(seconds, asked.recipe, shlex.split(f"{asked.each} {way}")) for way in asked.way}
+    if len(set(asked.way)) < len(asked.way):
+        parser.error("two ways are the same")
+    if "--runs" in " ".join([asked.each, *asked.way]):
+        parser.error("--runs cannot be given: every turn has a folder of its own")
+    ways = {way: partial(seconds, asked.recipe, split(parser, f"{asked.each} {way}")) for way in asked.way}
     found = in_turns(ways, asked.repeats)
     first = found[asked.way[0]]
     show(
@@ -42,6 +46,13 @@ def main() -> None:
     )
 
 
+def split(parser: argparse.ArgumentParser, options: str) -> list[str]:
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        parser.error(f"{options.strip()}: {error}")
+
+
 def seconds(recipe: str, options: list[str]) -> float:
     """How long the command takes; ends with its message where it fails."""
     with TemporaryDirectory() as runs:
@@ -50,7 +61,8 @@ def seconds(recipe: str, options: list[str]) -> float:
         done = subprocess.run(command, capture_output=True, text=True)
         taken = perf_counter() - start
     if done.returncode:
-        sys.exit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
+        sys.stderr.write(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
+        sys.exit(done.returncode)
     return taken
 
 

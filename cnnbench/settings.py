@@ -69,7 +69,7 @@ def digests_of(images: Mapping[str, Any], config: Mapping[str, Any]) -> Digests:
     """What a result says of its images, as far as it knows; pixels are those of one `image_size`."""
     size = config.get("data", {}).get("image_size")
     names = {"digest": "digest", "pixels": f"pixels at {size}"}
-    return frozenset((names[name], str(images[name])) for name in DIGESTS if images.get(name))
+    return frozenset((names[name], images[name]) for name in DIGESTS if isinstance(images.get(name), str))
 
 
 def differ(digests: Iterable[tuple[str, str]]) -> bool:

@@ -81,6 +81,28 @@ def test_turns_are_counted_from_one(name: str, repeats: str) -> None:
 
 def test_a_way_that_fails_is_told() -> None:
     done = run("ways.py", "recipes/quickstart.toml", "--way=--only nothing", "--repeats=1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "ended with 2" in done.stderr
     assert "nothing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--way=", "--way="], "two ways are the same"),
+        (["--way=--quick --runs x"], "--runs cannot be given"),
+        (["--way='--jobs"], "No closing quotation"),
+    ],
+)
+def test_ways_that_cannot_be(options: list[str], said: str) -> None:
+    done = run("ways.py", "recipes/quickstart.toml", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_that_is_not_there_has_no_first_step() -> None:
+    done = run("startup.py", "nowhere.toml", "--repeats=1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: nowhere.toml")
+    assert done.stdout == ""

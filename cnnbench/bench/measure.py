@@ -167,7 +167,8 @@ def iterate_bench(
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    yield f"matrix product: {machine['peak_gflops']} GFLOP/s"
+    rates = ", ".join(f"{name} {flops / 1e9:,.0f}" for name, flops in peaks.items())
+    yield f"matrix product: {rates} GFLOP/s"
     variants: list[VariantSpeed] = []
     notes: list[str] = []
     for config in first_seeds(recipe):
@@ -235,6 +236,11 @@ def measure_variant(
 ) -> Generator[str, None, VariantSpeed]:
     """A sentence for each turn, and the answer. What is compared takes turns, to meet the same machine."""
     needed = (loops.WARMUP_STEPS + 1) * config.data.batch_size
+    if len(dataset.train) <= loops.WARMUP_STEPS:
+        raise CnnbenchError(
+            f"{dataset.name} has {len(dataset.train):,} training images, too few to time: take "
+            f"{loops.WARMUP_STEPS + 1} or more"
+        )
     if len(dataset.train) < needed:
         raise CnnbenchError(
             f"{dataset.name} has {len(dataset.train):,} training images, and timing takes {needed:,} at a "

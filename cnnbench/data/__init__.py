@@ -9,12 +9,14 @@ steps than resizing, the module says so with `read_picture(path, **options)`.
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnbench import catalog
+from cnnbench.errors import CnnbenchError
 
 if TYPE_CHECKING:
     from cnnbench.data.base import Dataset, Format, Source, Survey, TaskName
@@ -36,7 +38,20 @@ def load_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) 
 
     load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
     arguments, rest = _shared_out(load, config)
-    return prepare(load(root, **arguments), rest)
+    with may_be_read():
+        source = load(root, **arguments)
+    return prepare(source, rest)
+
+
+@contextmanager
+def may_be_read() -> Iterator[None]:
+    """Within the block files and folders that may not be read are the user's affair: CnnbenchError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise CnnbenchError(
+            f"{error.filename} cannot be read ({error.strerror}): check its permissions and its folders'."
+        ) from error
 
 
 def describe_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) -> "Format":
@@ -71,7 +86,8 @@ def download_dataset(name: str, root: Path, progress: "Progress | None" = None) 
     """Fetches and verifies what is missing of a data set (some come with the installation)."""
     fetch = _beside(catalog.resolve(catalog.target("dataset", name)), "download")
     if fetch is not None:
-        fetch(root, progress)
+        with may_be_read():
+            fetch(root, progress)
     return survey_dataset(name, root)
 
 
@@ -81,10 +97,11 @@ def survey_dataset(name: str, root: Path) -> "Survey":
 
     load = catalog.resolve(catalog.target("dataset", name))
     survey = _beside(load, "survey")
-    if survey is not None:
-        found: Survey = survey(root)
-        return found
-    source: Source = load(root)
+    with may_be_read():
+        if survey is not None:
+            found: Survey = survey(root)
+            return found
+        source: Source = load(root)
     return Survey(len(source.train_targets), len(source.test_targets))
 
 

@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from cnnbench.data import cifar10, digits, download_dataset, fashion_mnist, idx, load_dataset, mnist
+from cnnbench.data import (
+    cifar10,
+    digits,
+    download_dataset,
+    fashion_mnist,
+    idx,
+    load_dataset,
+    mnist,
+    survey_dataset,
+)
 from cnnbench.data import data_root as choose_root
 from cnnbench.data.base import Source, Split
 from cnnbench.data.prepare import channel_statistics
@@ -218,12 +227,54 @@ def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.datasets import load_digits
 
     expected, expected_labels = load_digits(return_X_y=True)
-    for fallback in (False, True):  # of a version that keeps its file elsewhere
-        if fallback:
+    for elsewhere in (False, True):
+        if elsewhere:  # of another version
             monkeypatch.setattr(digits, "FILE", "elsewhere.csv.gz")
         values, labels = digits._read()
         assert np.array_equal(values, expected)
         assert np.array_equal(labels, expected_labels)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "altered", "short"])
+def test_damaged_digits_are_told(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn
+    from sklearn.datasets import load_digits
+
+    file = Path(sklearn.__file__).parent / digits.FILE
+    packed, content = file.read_bytes(), gzip.decompress(file.read_bytes())
+    damaged = {
+        "cut": packed[:5000],
+        "empty": b"",
+        "altered": gzip.compress(content[:-3] + b"77\n"),
+        "short": gzip.compress(b"".join(content.splitlines(keepends=True)[:500])),
+    }[damage]
+    copy = tmp_path / digits.FILE
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(damaged)
+
+    def reader(return_X_y: bool) -> Any:  # noqa: N803 (scikit-learn's name)
+        rows = np.loadtxt(copy, delimiter=",", ndmin=2)
+        return rows[:, :-1], rows[:, -1]
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", reader)
+    spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
+    monkeypatch.setattr(digits, "find_spec", lambda name: spec)
+    with pytest.raises(CnnbenchError, match="the digits that come with scikit-learn are damaged or others"):
+        load_dataset(DataConfig(name="digits"), tmp_path)
+    assert load_digits is not reader
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(idx, "_present", refused)
+    for attempt in (
+        lambda: load_dataset(DataConfig(name="mnist"), tmp_path),
+        lambda: survey_dataset("mnist", tmp_path),
+    ):
+        with pytest.raises(CnnbenchError, match=r"idx3-ubyte.gz cannot be read \(Permission denied\): check"):
+            attempt()
 
 
 def test_digits_are_read_without_scikit_learn() -> None:
