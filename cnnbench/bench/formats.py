@@ -58,8 +58,9 @@ def explanation(speeds: "Speeds") -> list[str]:
         f"{machine['device']}, {machine['threads']} threads, Python {machine['python']}, PyTorch "
         f"{machine['torch']}; a matrix product alone does {peaks} GFLOP/s.",
         f"Images per second, median of {count} turn{'s' * (count != 1)}. "
-        "The whole loop augments, trains, counts its metrics and validates; what happens once an epoch (probing "
-        "gradients, writing history and weights) is not in it. The notebook's loop has PIL images, a DataLoader"
+        "The whole loop augments, trains, counts its metrics and validates; what happens once an epoch "
+        "(probing gradients, writing history and weights) is not in it. The notebook's loop has PIL images, "
+        "a DataLoader"
         + (f" ({' or '.join(sorted(workers))} workers, what was faster)" if workers else "")
         + ", fp32 and the same model, batch, optimizer and validation.",
         "Share of peak: six operations for each multiply-add of a forward pass, against the matrix product.",
