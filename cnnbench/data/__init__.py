@@ -38,19 +38,21 @@ def load_dataset(config: "DataConfig", root: Path, plugins: Sequence[str] = ()) 
 
     load = catalog.resolve(catalog.target("dataset", config.name, tuple(plugins)))
     arguments, rest = _shared_out(load, config)
-    with may_be_read():
+    with may_be_used():
         source = load(root, **arguments)
     return prepare(source, rest)
 
 
 @contextmanager
-def may_be_read() -> Iterator[None]:
-    """Within the block files and folders that may not be read are the user's affair: CnnbenchError."""
+def may_be_used() -> Iterator[None]:
+    """Within the block files and folders that may not be used are the user's affair: CnnbenchError."""
     try:
         yield
     except PermissionError as error:
+        if error.filename is None:  # of something else than a file
+            raise
         raise CnnbenchError(
-            f"{error.filename} cannot be read ({error.strerror}): check its permissions and its folders'."
+            f"{error.filename}: {error.strerror}; check its permissions and those of its folders"
         ) from error
 
 
@@ -86,7 +88,7 @@ def download_dataset(name: str, root: Path, progress: "Progress | None" = None) 
     """Fetches and verifies what is missing of a data set (some come with the installation)."""
     fetch = _beside(catalog.resolve(catalog.target("dataset", name)), "download")
     if fetch is not None:
-        with may_be_read():
+        with may_be_used():
             fetch(root, progress)
     return survey_dataset(name, root)
 
@@ -97,7 +99,7 @@ def survey_dataset(name: str, root: Path) -> "Survey":
 
     load = catalog.resolve(catalog.target("dataset", name))
     survey = _beside(load, "survey")
-    with may_be_read():
+    with may_be_used():
         if survey is not None:
             found: Survey = survey(root)
             return found

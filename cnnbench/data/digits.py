@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import warnings
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,7 +60,8 @@ def _read_by_scikit_learn() -> tuple[NDArray[Any], NDArray[Any]]:
     from sklearn.datasets import load_digits
 
     try:
-        values, labels = load_digits(return_X_y=True)
+        with warnings.catch_warnings(action="ignore"):  # of an empty file
+            values, labels = load_digits(return_X_y=True)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
         raise CnnbenchError(f"{DAMAGED} ({error})") from error
     if values.shape != (1797, 64) or np.bincount(labels.astype(int)).tolist() != COUNTS:

@@ -273,7 +273,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         lambda: load_dataset(DataConfig(name="mnist"), tmp_path),
         lambda: survey_dataset("mnist", tmp_path),
     ):
-        with pytest.raises(CnnbenchError, match=r"idx3-ubyte.gz cannot be read \(Permission denied\): check"):
+        with pytest.raises(CnnbenchError, match=r"idx3-ubyte.gz: Permission denied; check its permissions"):
             attempt()
 
 
