@@ -67,9 +67,9 @@ def choice_of_images(config: Mapping[str, Any]) -> str:
 
 def digests_of(images: Mapping[str, Any], config: Mapping[str, Any]) -> Digests:
     """What a result says of its images, as far as it knows; pixels are those of one `image_size`."""
-    size = config.get("data", {}).get("image_size")
-    names = {"digest": "digest", "pixels": f"pixels at {size}"}
-    return frozenset((names[name], images[name]) for name in DIGESTS if isinstance(images.get(name), str))
+    of_size = {"pixels": f"pixels at {config.get('data', {}).get('image_size')}"}
+    known = [name for name in DIGESTS if isinstance(images.get(name), str)]
+    return frozenset((of_size.get(name, name), images[name]) for name in known)
 
 
 def differ(digests: Iterable[tuple[str, str]]) -> bool:

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from cnnbench.settings import choice_of_images, differences, flatten, same_settings
+from cnnbench.settings import (
+    choice_of_images,
+    differ,
+    differences,
+    digests_of,
+    flatten,
+    same_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,18 @@ def test_how_images_are_fed_chooses_no_others() -> None:
     other = {**data, "batch_size": 32, "augment": [{"name": "HorizontalFlip"}], "normalize": False}
     assert choice_of_images({"data": data}) == choice_of_images({"data": other, "train": {"lr": 1}})
     assert choice_of_images({"data": data}) != choice_of_images({"data": {**data, "val_size": 20}})
+
+
+def test_digests_of_images_differ_where_one_of_them_has_two_values() -> None:
+    old = digests_of({"digest": "00"}, {})
+    one, other = (digests_of({"digest": "00", "pixels": pixels}, {}) for pixels in ("aa", "bb"))
+    larger = digests_of({"digest": "00", "pixels": "bb"}, {"data": {"image_size": 16}})
+    assert not differ(old | one)
+    assert not differ(one | larger)  # of another size pixels are others
+    assert differ(one | other)
+    assert not differ(())
+
+
+@pytest.mark.parametrize("wrong", [5, None, [1, {}], {"a": 1}])
+def test_what_is_no_digest_is_unknown(wrong: Any) -> None:
+    assert digests_of({"digest": "00", "pixels": wrong}, {}) == digests_of({"digest": "00"}, {})

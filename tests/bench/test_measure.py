@@ -225,3 +225,13 @@ def test_too_few_images_for_a_batch_size(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "trial.toml", ["data.batch_size=128"], only=["mlp"])
     with pytest.raises(CnnbenchError, match=r"variant 'mlp': .* 360 training images, .* takes 384 .* to 90"):
         bench_recipe(recipe, device="cpu")
+
+
+def test_too_few_images_for_any_batch_size(tmp_path: Path) -> None:
+    path = tmp_path / "few.toml"
+    path.write_text(RECIPE.replace("num_images = 400", "num_images = 3\nnum_classes = 2"))
+    recipe = load_recipe(path, ["data.batch_size=1"], only=["mlp"])
+    with pytest.raises(
+        CnnbenchError, match="synthetic has 2 training images, too few to time: take 3 or more"
+    ):
+        bench_recipe(recipe, device="cpu")

@@ -264,6 +264,17 @@ def test_damaged_digits_are_told(damage: str, tmp_path: Path, monkeypatch: pytes
     assert load_digits is not reader
 
 
+def test_what_is_refused_beside_files_is_no_mistake_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError("no name of a file")
+
+    monkeypatch.setattr(idx, "_present", refused)
+    with pytest.raises(PermissionError):
+        load_dataset(DataConfig(name="mnist"), tmp_path)
+
+
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
